@@ -1,0 +1,1 @@
+"""How to carry out a call. One file per backend; each satisfies `polyroute.protocols.Backend`."""

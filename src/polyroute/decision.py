@@ -1,0 +1,97 @@
+"""What a policy may say: ask some candidates, or answer."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TypeAlias
+
+from polyroute.errors import FailureKind
+from polyroute.types import Json, JsonObject, Message, Request
+
+__all__ = ["Answer", "Call", "Decision", "Failure", "Route", "decision_from_json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no reply, or no answer."""
+
+    kind: FailureKind
+    message: str
+    status: int | None = None
+    """HTTP status of the upstream, where there was one."""
+    retry_after_s: float | None = None
+    """Seconds after which the upstream asked to be called again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Ask one candidate one thing."""
+
+    model: str
+    """An id from the pool."""
+    prompt: str | None = None
+    """The sub-query, asked on its own; the request's own messages when `None`."""
+    params: JsonObject = field(default_factory=dict)
+    """Parameters of this call (`temperature`, `max_tokens`, `seed`, …); they win over those of
+    the request, which go only with the request's own messages."""
+
+    def messages(self, request: Request) -> tuple[Message, ...]:
+        """Return what the candidate is sent."""
+        return request.messages if self.prompt is None else (Message("user", self.prompt),)
+
+    def merged_params(self, request: Request) -> dict[str, Json]:
+        """Return the parameters the candidate is sent."""
+        return {**(request.params if self.prompt is None else {}), **self.params}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Ask one or more candidates at once; their replies come back in the next trace.
+
+    A single-shot router returns one call with ``final=True``; a panel returns several calls; a
+    multi-round router returns ``final=False`` and is asked again.
+    """
+
+    calls: tuple[Call, ...]
+    final: bool = False
+    """Relay the first good reply, in call order, as the answer, so that it can be streamed. When
+    no reply is good the policy is asked again."""
+    own: bool = False
+    """The policy's own thinking (a router model, a judge, a verifier): billed to the episode like
+    any call, but not counted as a round."""
+    reason: str = ""
+    propensity: float | None = None
+    """Probability with which the policy gave this decision; needed for off-policy estimates."""
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the JSON form."""
+        return {"type": "route", **asdict(self), "calls": [asdict(call) for call in self.calls]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Stop: say `text`, or say why there is nothing to say."""
+
+    text: str = ""
+    reason: str = ""
+    failure: Failure | None = None
+    """Why there is no answer; `text` is then empty."""
+    fields: JsonObject = field(default_factory=dict)
+    """Further facts for the reader of the trace (a warning, a score)."""
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the JSON form."""
+        return {"type": "answer", **asdict(self)}
+
+
+Decision: TypeAlias = Route | Answer
+
+
+def decision_from_json(wire: Mapping[str, Json]) -> Decision:
+    """Read what `Route.to_json` or `Answer.to_json` wrote."""
+    values = {key: value for key, value in wire.items() if key != "type"}
+    if wire["type"] == "route":
+        values["calls"] = tuple(Call(**call) for call in wire["calls"])
+        return Route(**values)
+    if wire["failure"] is not None:
+        values["failure"] = Failure(**wire["failure"])
+    return Answer(**values)

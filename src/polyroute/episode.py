@@ -1,0 +1,331 @@
+"""The loop: decide, carry out, append, until answered. It trains, evaluates and serves.
+
+The one decision here: everything that happens, from a refused call to a cancelled one, is a step
+of the trace; only a broken policy is an exception.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TypeAlias
+
+from polyroute.decision import Answer, Call, Decision, Failure, Route
+from polyroute.errors import BackendError, PolicyError
+from polyroute.ledger import Ledger, Reservation
+from polyroute.pool import Pool
+from polyroute.protocols import Backend, Delta, Emit, Policy
+from polyroute.trace import Reply, Step, Trace
+from polyroute.types import Request, Usage
+
+__all__ = [
+    # the loop
+    "Episode", "run_episode", "stream_episode",
+    # what it reports as it goes
+    "Decided", "Event", "Finished", "Replied", "Streamed",
+]  # fmt: skip
+
+_log = logging.getLogger(__name__)
+
+_STEPS_PER_ROUND = 4
+"""Steps a policy may take per round of its budget, own thinking and refused calls included."""
+
+_SPARE_STEPS = 16
+"""Steps a policy may take besides: enough to walk a long cascade whose calls are all refused."""
+
+_DELTAS_AHEAD = 64
+"""Pieces of text that may wait for a slow reader before the upstream has to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The policy has decided."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A piece of the reply to the final call."""
+
+    call: Call
+    delta: Delta
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """A call has ended; replies come in the order in which they end."""
+
+    index: int
+    """Which call of the route, from 0."""
+    call: Call
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The episode is over."""
+
+    trace: Trace
+
+
+Event: TypeAlias = Decided | Streamed | Replied | Finished
+
+
+async def run_episode(policy: Policy, backend: Backend, request: Request, pool: Pool) -> Trace:
+    """Answer `request` by letting `policy` route it through `pool`.
+
+    Parameters
+    ----------
+    policy : Policy
+        Decides what to ask next.
+    backend : Backend
+        Carries out the calls; a failed call is a reply with a `failure`.
+    request : Request
+        The conversation and its budget.
+    pool : Pool
+        The candidates that may be asked.
+
+    Returns
+    -------
+    Trace
+        The finished trace. It has an `answer`, or a `failure` that says why there is none, and
+        it never exceeds the budget.
+
+    Raises
+    ------
+    PolicyError
+        If the policy raises, names a candidate that is not in the pool, does not decide in time,
+        or never answers.
+    """
+    episode = Episode(policy, backend, request, pool)
+    async with aclosing(episode.events(stream=False)) as events:
+        async for _ in events:
+            pass
+    return episode.trace
+
+
+async def stream_episode(
+    policy: Policy, backend: Backend, request: Request, pool: Pool
+) -> AsyncGenerator[Event]:
+    """Run an episode and yield what happens as it happens, ending with `Finished`.
+
+    Closing the iterator cancels the calls that are running. Parameters and errors are those of
+    `run_episode`.
+
+    Yields
+    ------
+    Event
+        `Decided`, then for each call `Replied`; `Streamed` for the pieces of a final call;
+        `Finished` last.
+    """
+    async with aclosing(Episode(policy, backend, request, pool).events()) as events:
+        async for event in events:
+            yield event
+
+
+class Episode:
+    """One run of the loop, for callers that need the trace of a run that is cut short.
+
+    Parameters are those of `run_episode`. Single use.
+    """
+
+    def __init__(self, policy: Policy, backend: Backend, request: Request, pool: Pool) -> None:
+        self.trace = Trace(request, pool)
+        """What has happened so far; after a cancellation, with the cancelled calls."""
+        self._policy = policy
+        self._backend = backend
+        self._ledger = Ledger(request.budget, pool)
+        self._start = 0.0
+        self._deadline: float | None = None
+        self._streamed = False
+        """Whether the reader has been given a part of a reply: then it cannot be replaced."""
+
+    async def events(self, *, stream: bool = True) -> AsyncGenerator[Event]:
+        """Run the episode; see `stream_episode`.
+
+        Parameters
+        ----------
+        stream : bool, default=True
+            Ask backends for the final reply in pieces.
+
+        Raises
+        ------
+        PolicyError
+            As in `run_episode`.
+        """
+        budget = self.trace.request.budget
+        self._start = time.monotonic()
+        self._deadline = None if budget.seconds is None else self._start + budget.seconds
+        for _ in range(_STEPS_PER_ROUND * budget.rounds + _SPARE_STEPS):
+            decision = await self._decide()
+            yield Decided(decision)
+            if isinstance(decision, Answer):
+                self._append(Step(decision, (), self._elapsed()))
+                yield Finished(self.trace)
+                return
+            carried_out = self._carry_out(decision, stream=stream and decision.final)
+            async with aclosing(carried_out) as events:
+                async for event in events:
+                    yield event
+            if self.trace.final is not None or self._streamed:
+                yield Finished(self.trace)
+                return
+        raise PolicyError(
+            f"{_name(self._policy)} took {len(self.trace.steps)} steps without an answer "
+            f"({budget.rounds} rounds were allowed); a policy must answer when it is refused"
+        )
+
+    async def _decide(self) -> Decision:
+        try:
+            async with asyncio.timeout(self._time_to_decide()):
+                decision = await self._policy.decide(self.trace)
+            if isinstance(decision, Route):
+                _check(decision, self.trace.pool)
+            elif not isinstance(decision, Answer):
+                raise TypeError(f"a decision is a Route or an Answer, got {decision!r:.200}")
+        except PolicyError:
+            raise
+        except TimeoutError as error:
+            raise PolicyError(f"{_name(self._policy)} did not decide in time") from error
+        except Exception as error:
+            raise PolicyError(f"{_name(self._policy)}: {type(error).__name__}: {error}") from error
+        return decision
+
+    def _time_to_decide(self) -> float | None:
+        """Seconds for one decision; past the deadline a policy still has a moment to answer."""
+        if self._deadline is None:
+            return None
+        return max(1.0, self._deadline - time.monotonic())
+
+    async def _carry_out(self, route: Route, *, stream: bool) -> AsyncGenerator[Event]:
+        """Make the calls of `route` side by side and append the step."""
+        reserved = self._reserve(route)
+        queue: asyncio.Queue[Event] = asyncio.Queue(_DELTAS_AHEAD)
+        replies: list[Reply | None] = [None] * len(route.calls)
+        tasks: list[asyncio.Task[None]] = []
+
+        async def run(index: int, reservation: Reservation, emit: Emit | None) -> None:
+            reply = await self._ask(reservation, emit)
+            replies[index] = reply
+            if emit is not None and reply.ok and not self._streamed:
+                await emit(Delta(reply.text))
+            await queue.put(Replied(index, route.calls[index], reply))
+
+        try:
+            for index, item in enumerate(reserved):
+                call = route.calls[index]
+                if isinstance(item, Failure):
+                    replies[index] = refused = _unbilled(call, item)
+                    yield Replied(index, call, refused)
+                    continue
+                emit = self._emitter(queue, call) if stream and len(route.calls) == 1 else None
+                tasks.append(asyncio.create_task(run(index, item, emit)))
+            waiting = len(tasks)
+            while waiting:
+                event = await queue.get()
+                waiting -= isinstance(event, Replied)
+                yield event
+        finally:
+            await self._finish(route, reserved, replies, tasks)
+
+    async def _finish(
+        self,
+        route: Route,
+        reserved: list[Reservation | Failure],
+        replies: list[Reply | None],
+        tasks: list[asyncio.Task[None]],
+    ) -> None:
+        """End every call that is still running, and append the step whatever happened."""
+        for task in tasks:
+            task.cancel()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            done = tuple(
+                reply if reply is not None else self._cancelled(item)
+                for reply, item in zip(replies, reserved, strict=True)
+            )
+            self._append(Step(route, done, self._elapsed()))
+
+    def _reserve(self, route: Route) -> list[Reservation | Failure]:
+        budget = self.trace.request.budget
+        if not route.own and self.trace.left.rounds == 0:
+            why = f"all {budget.rounds} rounds are used; answer now"
+            return [Failure("budget", why) for _ in route.calls]
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            why = f"the {budget.seconds:g} seconds are over; answer now"
+            return [Failure("budget", why) for _ in route.calls]
+        return [self._ledger.reserve(call, self.trace.request) for call in route.calls]
+
+    async def _ask(self, reservation: Reservation, emit: Emit | None) -> Reply:
+        """Make one call; whatever goes wrong, a priced reply comes back."""  # noqa: DOC501
+        call = reservation.call
+        start = time.monotonic()
+        try:
+            async with asyncio.timeout_at(self._deadline_on_the_loop()):
+                reply = await self._backend.complete(call, self.trace, emit)
+        except BackendError as error:
+            failure = Failure(error.failure_kind, str(error), error.status, error.retry_after_s)
+            unknown = Reply(model=call.model, failure=failure, usage=None)
+            reply = unknown if error.billed else _unbilled(call, failure)
+        except TimeoutError:
+            failure = Failure("timeout", "cut off when the budget of seconds was over")
+            reply = Reply(model=call.model, failure=failure, usage=None)
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_being_cancelled(error):
+                raise
+            _log.exception("the backend of %s broke", call.model)
+            failure = Failure("backend", f"{type(error).__name__}: {error}")
+            reply = Reply(model=call.model, failure=failure, usage=None)
+        reply = replace(reply, seconds=reply.seconds or time.monotonic() - start)
+        return self._ledger.settle(reservation, reply)
+
+    def _cancelled(self, item: Reservation | Failure | None) -> Reply:
+        """Return the reply of a call that was running when the episode was cancelled."""
+        assert isinstance(item, Reservation), "a refused call has its reply already"
+        failure = Failure("cancelled", "the episode was cancelled while the call was running")
+        reply = Reply(model=item.call.model, failure=failure, usage=None)
+        return self._ledger.settle(item, reply)
+
+    def _emitter(self, queue: asyncio.Queue[Event], call: Call) -> Emit:
+        async def emit(delta: Delta) -> None:
+            self._streamed = True
+            await queue.put(Streamed(call, delta))
+
+        return emit
+
+    def _append(self, step: Step) -> None:
+        self.trace = self.trace.with_step(step)
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._start
+
+    def _deadline_on_the_loop(self) -> float | None:
+        if self._deadline is None:
+            return None
+        return asyncio.get_running_loop().time() + self._deadline - time.monotonic()
+
+
+def _check(route: Route, pool: Pool) -> None:
+    if not route.calls:
+        raise PolicyError("a route needs one call or more, got none")
+    for call in route.calls:
+        pool.index_of(call.model)
+
+
+def _name(policy: Policy) -> str:
+    return type(policy).__name__
+
+
+def _unbilled(call: Call, failure: Failure) -> Reply:
+    return Reply(model=call.model, failure=failure, usage=Usage(), usd=Decimal(0))
+
+
+def _is_being_cancelled(error: BaseException) -> bool:
+    """Tell a cancellation of this task from one that a backend let slip out."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

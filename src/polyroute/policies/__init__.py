@@ -1,0 +1,1 @@
+"""How to choose. One file per method; each satisfies `polyroute.protocols.Policy`."""

@@ -1,0 +1,219 @@
+"""What happened: replies, steps, and the trace that a policy, a reward and a report all read.
+
+A trace prefix is the *only* thing a policy sees, so replaying a prefix through the same policy
+gives the same decision.
+"""
+
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from polyroute.decision import Answer, Call, Decision, Failure, Route
+from polyroute.pool import Pool
+from polyroute.types import JsonObject, Request, Usage
+
+__all__ = ["Bill", "Reply", "Spent", "Step", "Trace"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One candidate's reply to one call, or the failure that took its place."""
+
+    model: str
+    """The id that was asked."""
+    text: str = ""
+    usage: Usage | None = Usage()
+    """Tokens as the upstream reported them; `None` when it did not, or when a call failed after
+    it may have been billed."""
+    usd: Decimal | None = None
+    """Exact price. `None` is unknown, which is not free. The loop fills it from `usage` and the
+    card that answered; a backend sets it only where it knows better (a recorded bill)."""
+    seconds: float = 0.0
+    """From the start of the call to its end."""
+    first_token_s: float | None = None
+    """From the start of the call to its first text, when it was streamed."""
+    failure: Failure | None = None
+    finish_reason: str | None = None
+    """As the upstream said it: ``stop``, ``length``, ``tool_calls``, ``content_filter``, …"""
+    answered_by: str | None = None
+    """The name the upstream gave itself, when it gave one: that is the card that is billed."""
+    instance: str | None = None
+    """Which instance of the model it was."""
+    attempts: int = 1
+    """How often the call was sent, retries included."""
+    logprobs: tuple[float, ...] | None = None
+    """Log-probability of each completion token (natural logarithm), where the backend has them."""
+    similarity: float | None = None
+    """How near the recorded question is to the one asked, 0 to 1, when the reply is a recording."""
+    fields: JsonObject = field(default_factory=dict)
+    """The other fields of the upstream's message (`tool_calls`, `refusal`, …), unchanged."""
+    raw: JsonObject | None = field(default=None, compare=False, repr=False)
+    """The upstream's whole body, for a gateway that relays it untouched. Not recorded."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the call succeeded."""
+        return self.failure is None
+
+    @property
+    def mean_logprob(self) -> float | None:
+        """Mean log-probability of the completion's tokens, when known."""
+        return sum(self.logprobs) / len(self.logprobs) if self.logprobs else None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One decision and the replies to its calls, in call order."""
+
+    decision: Decision
+    replies: tuple[Reply, ...] = ()
+    seconds: float = 0.0
+    """When the step ended, counted from the start of the episode."""
+
+    @property
+    def is_round(self) -> bool:
+        """Whether it counts as a routing round: a route of which at least one call was made."""
+        return (
+            isinstance(self.decision, Route)
+            and not self.decision.own
+            and any(not _refused(reply) for reply in self.replies)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What an episode has used, or has left, of each dimension of its budget."""
+
+    usd: Decimal | None
+    """Left: `None` without a limit. Spent: the known part."""
+    seconds: float | None
+    rounds: int
+    tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """The sum over all replies."""
+
+    usd: Decimal
+    """Sum of all known prices, exact."""
+    unknown: int = 0
+    """How many replies have a price that nobody knows."""
+
+    @property
+    def total(self) -> Decimal | None:
+        """The price of the episode; `None` (unknown) when a part of it is unknown."""
+        return None if self.unknown else self.usd
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The record of one episode; immutable, extended by `with_step`."""
+
+    request: Request
+    pool: Pool
+    steps: tuple[Step, ...] = ()
+
+    def with_step(self, step: Step) -> "Trace":
+        """Return this trace with `step` appended."""
+        return replace(self, steps=(*self.steps, step))
+
+    @property
+    def replies(self) -> tuple[Reply, ...]:
+        """All replies so far, oldest first, failed ones and the policy's own included."""
+        return tuple(reply for step in self.steps for reply in step.replies)
+
+    @property
+    def good_replies(self) -> tuple[Reply, ...]:
+        """All replies to routing rounds that did not fail, oldest first."""
+        return tuple(
+            reply
+            for step in self.steps
+            if isinstance(step.decision, Route) and not step.decision.own
+            for reply in step.replies
+            if reply.ok
+        )
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All calls so far, in the order of `replies`."""
+        return tuple(
+            call
+            for step in self.steps
+            if isinstance(step.decision, Route)
+            for call in step.decision.calls
+        )
+
+    @property
+    def bill(self) -> Bill:
+        """Sum of the replies' prices."""
+        prices = [reply.usd for reply in self.replies]
+        known = [usd for usd in prices if usd is not None]
+        return Bill(sum(known, Decimal(0)), len(prices) - len(known))
+
+    @property
+    def usd(self) -> Decimal | None:
+        """Dollars spent so far; `None` when a part is unknown."""
+        return self.bill.total
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens spent so far, as far as they are known."""
+        return sum((r.usage for r in self.replies if r.usage is not None), Usage())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from the start to the end of the last step."""
+        return self.steps[-1].seconds if self.steps else 0.0
+
+    @property
+    def rounds(self) -> int:
+        """Routing rounds so far."""
+        return sum(step.is_round for step in self.steps)
+
+    @property
+    def left(self) -> Spent:
+        """What the budget still allows, as far as the prices are known."""
+        budget = self.request.budget
+        return Spent(
+            usd=None if budget.usd is None else max(Decimal(0), budget.usd - self.bill.usd),
+            seconds=None if budget.seconds is None else max(0.0, budget.seconds - self.seconds),
+            rounds=max(0, budget.rounds - self.rounds),
+            tokens=None if budget.tokens is None else max(0, budget.tokens - self.usage.total),
+        )
+
+    @property
+    def final(self) -> Reply | None:
+        """The reply that is relayed as the answer, when the last step is a final route."""
+        if not self.steps:
+            return None
+        last = self.steps[-1]
+        if not (isinstance(last.decision, Route) and last.decision.final):
+            return None
+        return next((reply for reply in last.replies if reply.ok), None)
+
+    @property
+    def answer(self) -> str | None:
+        """The final text; `None` while the episode is open, and when it has none."""
+        if self.steps and isinstance(decision := self.steps[-1].decision, Answer):
+            return None if decision.failure else decision.text
+        return None if self.final is None else self.final.text
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why there is no answer; `None` while the episode is open, and when it has one."""
+        if not self.steps or self.answer is not None:
+            return None
+        last = self.steps[-1]
+        if isinstance(last.decision, Answer):
+            return last.decision.failure
+        return next((reply.failure for reply in reversed(last.replies) if reply.failure), None)
+
+    def give_up(self, reason: str = "") -> Answer:
+        """Return the answer of a policy that has nothing to say, with the last failure it saw."""
+        failures = (reply.failure for reply in reversed(self.replies) if reply.failure)
+        failure = next(failures, Failure("unavailable", "no candidate gave a reply"))
+        return Answer(reason=reason or "every call failed", failure=failure)
+
+
+def _refused(reply: Reply) -> bool:
+    return reply.failure is not None and reply.failure.kind == "budget"
