@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import TypeAlias
 
 from polyroute.decision import Answer, Call, Decision, Failure, Route
-from polyroute.errors import BackendError, PolicyError
+from polyroute.errors import BackendError, ConfigError, PolicyError
 from polyroute.ledger import Ledger, Reservation
 from polyroute.pool import Pool
 from polyroute.protocols import Backend, Delta, Emit, Policy
@@ -262,7 +262,7 @@ class Episode:
         return [self._ledger.reserve(call, self.trace.request) for call in route.calls]
 
     async def _ask(self, reservation: Reservation, emit: Emit | None) -> Reply:
-        """Make one call; whatever goes wrong, a priced reply comes back."""  # noqa: DOC501
+        """Make one call; whatever goes wrong, a priced reply comes back."""
         call = reservation.call
         start = time.monotonic()
         try:
@@ -272,6 +272,8 @@ class Episode:
             failure = Failure(error.failure_kind, str(error), error.status, error.retry_after_s)
             unknown = Reply(model=call.model, failure=failure, usage=None)
             reply = unknown if error.billed else _unbilled(call, failure)
+        except ConfigError as error:
+            reply = _unbilled(call, Failure("unavailable", str(error)))
         except TimeoutError:
             failure = Failure("timeout", "cut off when the budget of seconds was over")
             reply = Reply(model=call.model, failure=failure, usage=None)

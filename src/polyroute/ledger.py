@@ -162,6 +162,7 @@ def price(reply: Reply, pool: Pool) -> Decimal | None:
     Examples
     --------
     >>> from polyroute.pool import Price
+    >>> from polyroute.types import Usage
     >>> pool = Pool([ModelCard(id="gpt-9", price=Price.per_million(1, 2))])
     >>> price(Reply(model="gpt-9", usage=Usage(10, 5), answered_by="gpt-9-2026-01-31"), pool)
     Decimal('0.00002')

@@ -1,0 +1,152 @@
+"""Build a plug-in from its name and parameters, as a configuration file or a record spells it.
+
+The one decision here: the parameters of a plug-in *are* its constructor's, checked and converted
+by their annotations. There is no second schema that could disagree, and a wrong key is an error
+that names the place and the nearest right one.
+"""
+
+import difflib
+import importlib
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from polyroute.errors import ConfigError
+from polyroute.protocols import Policy
+from polyroute.registry import Family, load
+from polyroute.types import Json
+
+__all__ = ["Spec", "construct", "nearest", "normal", "resolve"]
+
+Spec: TypeAlias = str | Mapping[str, Json]
+"""A plug-in: its name, or an object of ``name`` and its parameters."""
+
+
+def construct(family: Family, spec: Spec, *, where: str) -> Any:  # noqa: ANN401 - as the family says
+    """Build the plug-in that `spec` describes.
+
+    Parameters
+    ----------
+    family : Family
+        Where its name is registered.
+    spec : str or mapping
+        ``"cheapest"``, or ``{"name": "fixed", "model": "gpt"}``; a parameter that is itself a
+        policy is written the same way.
+    where : str
+        Place in the configuration, for error messages: ``"policy"``.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown, or a parameter is unknown, missing or of the wrong type.
+
+    Examples
+    --------
+    >>> construct("policies", {"name": "fixed", "model": "gpt"}, where="policy")
+    Fixed(model='gpt')
+    """
+    plain = normal(spec, where=where)
+    name = plain.pop("name")
+    return _call(load(family, name), plain, where=where)
+
+
+def normal(spec: Spec, *, where: str) -> dict[str, Json]:
+    """Return `spec` as a new object with a ``name``.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither a name nor an object with one.
+    """
+    if isinstance(spec, str):
+        return {"name": spec}
+    if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
+        return dict(spec)
+    raise ConfigError(f"{where}: expected a name, or an object with a 'name', got {spec!r:.120}")
+
+
+def nearest(key: str, known: Sequence[str]) -> str:
+    """Return the clause of an error message that helps with the unknown `key`."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"known here: {', '.join(known) or 'none'}{hint}"
+
+
+def resolve(path: str, *, where: str) -> Any:  # noqa: ANN401 - whatever the user wrote
+    """Import what ``"package.module:name"`` names.
+
+    Raises
+    ------
+    ConfigError
+        If it is not of that form or cannot be imported.
+    """
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{where}: cannot import {path!r} ('module:name'): {error}") from error
+
+
+def _call(factory: Callable[..., Any], values: Mapping[str, Json], *, where: str) -> Any:  # noqa: ANN401
+    """Call `factory` with `values`, each converted to its parameter's annotation."""
+    known = [
+        parameter.name
+        for parameter in inspect.signature(factory).parameters.values()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
+    hints = _hints(factory)
+    for parameter in inspect.signature(factory).parameters.values():
+        if parameter.default is parameter.empty and parameter.name not in values:
+            raise ConfigError(f"{where}: the key {parameter.name!r} is missing")
+    arguments = {
+        key: _convert(hints.get(key, Any), value, where=f"{where}.{key}")
+        for key, value in values.items()
+    }
+    try:
+        return factory(**arguments)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    target = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
+    return get_type_hints(target, include_extras=True)
+
+
+def _convert(annotation: Any, value: Json, *, where: str) -> Any:  # noqa: ANN401 - one case per shape
+    options = _options(annotation)
+    if value is None and type(None) in options:
+        return None
+    for option in options:
+        origin = get_origin(option)
+        if option is Policy and not isinstance(value, Policy):
+            return construct("policies", value, where=where)
+        if origin is tuple and isinstance(value, (list, tuple)):
+            inner = get_args(option)[0]
+            return tuple(
+                _convert(inner, item, where=f"{where}.{k}") for k, item in enumerate(value)
+            )
+        if is_dataclass(option) and isinstance(value, Mapping):
+            return _call(option, value, where=where)
+        if origin is Callable and isinstance(value, str):
+            return resolve(value, where=where)
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        why = "; ".join(problem["msg"] for problem in error.errors())
+        raise ConfigError(f"{where}: {why}, got {value!r:.120}") from None
+    except TypeError:  # an annotation that pydantic cannot check: leave it to the constructor
+        return value
+
+
+def _options(annotation: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    if get_origin(annotation) in (Union, types.UnionType):
+        return get_args(annotation)
+    return (annotation,)
