@@ -116,7 +116,7 @@ def _call(factory: Callable[..., Any], values: Mapping[str, Json], *, where: str
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
-    target = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
+    target = factory.__init__ if inspect.isclass(factory) else factory
     return get_type_hints(target, include_extras=True)
 
 
@@ -133,7 +133,7 @@ def _convert(annotation: Any, value: Json, *, where: str) -> Any:  # noqa: ANN40
             return tuple(
                 _convert(inner, item, where=f"{where}.{k}") for k, item in enumerate(value)
             )
-        if is_dataclass(option) and isinstance(value, Mapping):
+        if inspect.isclass(option) and is_dataclass(option) and isinstance(value, Mapping):
             return _call(option, value, where=where)
         if origin is Callable and isinstance(value, str):
             return resolve(value, where=where)
