@@ -1,0 +1,22 @@
+"""The outcome table: which candidate answered which question how, how well, and at what price.
+
+It is the one offline format: the replay backend, training, evaluation and off-policy estimates all
+read it. Two tables, in parquet or JSON lines:
+
+* queries: ``query_id``, ``prompt``; optional ``dataset``, ``split``, ``task``, ``gold`` (right
+  answers), ``metric``;
+* responses: ``query_id``, ``model``, ``score`` (0 to 1, null where nobody judged); optional
+  ``sample`` (0 when absent), ``response_text``, ``pred`` (the answer somebody extracted from the
+  text), ``prompt_tokens``, ``completion_tokens``, ``cost_usd``, ``latency_s``.
+
+Other columns are allowed and not read. One file of joined rows will do too: the columns of both in
+every row, or one row per question with a list ``responses``.
+
+The one decision here: questions are values, responses are columns. There are a few thousand of the
+former and soon a million of the latter; columns load in seconds and go into numpy as they are.
+"""
+
+from polyroute.outcomes.read import read_outcomes
+from polyroute.outcomes.table import OutcomeTable, Question, Responses
+
+__all__ = ["OutcomeTable", "Question", "Responses", "read_outcomes"]

@@ -1,0 +1,166 @@
+"""Read an outcome table from parquet or JSON lines."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyroute.errors import ConfigError, MissingExtraError
+from polyroute.outcomes.sheet import QUERY, RESPONSE, Row, Schema, Sheet
+from polyroute.outcomes.table import OutcomeTable
+
+__all__ = ["read_outcomes"]
+
+
+def read_outcomes(path: str | Path) -> OutcomeTable:
+    """Read an outcome table.
+
+    Parameters
+    ----------
+    path : str or Path
+        The common start of the two files (``tables/gsm`` for ``tables/gsm.queries.parquet`` and
+        ``tables/gsm.responses.parquet``, or ``.jsonl``, or ``.jsonl.gz``), either of them, or one
+        file of joined rows.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such table, a column or value is missing or of the wrong type, a response
+        names an unknown question, or there are two of the same question, model and sample. The
+        message names the file and the row (in JSON lines: the line).
+    MissingExtraError
+        If the table is parquet and pyarrow is not installed.
+    """
+    files = _files(Path(path))
+    if len(files) == 2:
+        return OutcomeTable.of_sheets(_read(files[0], QUERY), _read(files[1], RESPONSE))
+    return _split_joined(files[0])
+
+
+_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """Return the pair of files (queries, responses), or the one joined file."""
+    for suffix in _SUFFIXES:
+        pair = tuple(path.with_name(f"{path.name}.{half}{suffix}") for half in _HALVES)
+        if any(file.exists() for file in pair):
+            return _both(pair)
+    for half in _HALVES:
+        if f".{half}." in path.name:
+            pair = tuple(path.with_name(path.name.replace(f".{half}.", f".{k}.")) for k in _HALVES)
+            return _both(pair)
+    if path.is_file():
+        return (path,)
+    raise ConfigError(
+        f"no outcome table at {str(path)!r}; expected a file, or the start of a pair such as "
+        f"{path.name}.queries.parquet and {path.name}.responses.parquet "
+        f"(or {', '.join(_SUFFIXES[1:])})"
+    )
+
+
+_HALVES = ("queries", "responses")
+
+
+def _both(pair: tuple[Path, ...]) -> tuple[Path, ...]:
+    for file, other in zip(pair, reversed(pair), strict=True):
+        if not file.is_file():
+            raise ConfigError(f"{file} does not exist; {other.name} needs it beside it")
+    return pair
+
+
+def _read(path: Path, schema: Schema) -> Sheet:
+    if path.suffix == ".parquet":
+        columns = _parquet(path, schema.names)
+        for column in schema.required:
+            if column not in columns:
+                raise ConfigError(
+                    f"{path.name}: no column {column!r}; it needs {', '.join(schema.required)}"
+                )
+        length = len(columns[schema.required[0]])
+        empty = [None] * length
+        wanted = {name: columns.get(name, empty) for name in schema.names}
+        return Sheet(path.name, wanted, range(1, length + 1))
+    return Sheet.of_rows(path.name, list(_json_lines(path)), schema)
+
+
+def _split_joined(path: Path) -> OutcomeTable:
+    """Read one file of joined rows: a question and one response, or a list of them, in each."""
+    questions: dict[Any, Row] = {}
+    responses: list[Row] = []
+    for line, row in _parquet_rows(path) if path.suffix == ".parquet" else _json_lines(path):
+        query_id = row.get("query_id")
+        first, known = questions.setdefault(query_id, (line, row))
+        if known is not row and known.get("prompt") != row.get("prompt"):
+            raise ConfigError(
+                f"{path.name}, row {line}: query_id {query_id!r} has another prompt in row {first}"
+            )
+        inner = row.get("responses", [row])
+        if not isinstance(inner, list) or not all(isinstance(one, Mapping) for one in inner):
+            raise ConfigError(f"{path.name}, row {line}: 'responses' must be a list of objects")
+        responses += [(line, {"query_id": query_id, **one}) for one in inner]
+    return OutcomeTable.of_sheets(
+        Sheet.of_rows(path.name, list(questions.values()), QUERY),
+        Sheet.of_rows(path.name, responses, RESPONSE),
+    )
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    columns = _parquet(path, None)
+    for line, values in enumerate(zip(*columns.values(), strict=True), start=1):
+        yield line, dict(zip(columns, values, strict=True))
+
+
+def _parquet(path: Path, names: Sequence[str] | None) -> dict[str, list[Any]]:
+    """Return the columns of a parquet file that are in `names`, or all."""
+    try:
+        from pyarrow import ArrowException, parquet, types
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path.name} is parquet, which needs pyarrow; run: pip install 'polyroute[tables]'"
+        ) from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            present = file.schema_arrow.names
+            table = file.read([name for name in names or present if name in present])
+    except (OSError, ArrowException) as error:
+        raise ConfigError(f"{path} cannot be read as parquet: {error}") from error
+    return {
+        name: _as_written(column.to_pylist())
+        if types.is_float32(column.type)
+        else column.to_pylist()
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+
+
+def _as_written(singles: list[Any]) -> list[Any]:
+    """Return single-precision numbers as the shortest decimal that stands for them.
+
+    A cost of 0.00015 stored in 32 bits reads back as 0.000150000007…; the digits after the
+    seventh are nobody's money.
+    """
+    return [None if number is None else float(str(np.float32(number))) for number in singles]
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    opened: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8") as file:
+            for line, text in enumerate(file, start=1):
+                if text.strip():
+                    yield line, _json_object(path, line, text)
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _json_object(path: Path, line: int, text: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path.name}, row {line}: not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ConfigError(f"{path.name}, row {line}: expected an object, got {row!r:.80}")
+    return row
