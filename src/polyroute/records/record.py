@@ -1,0 +1,371 @@
+"""A record: a finished trace as one line of JSON, hashed, and linked to the record before it.
+
+The one decision here: a record holds everything that its decisions were made from (the request,
+the cards of the pool, every decision and every reply), so that it can be replayed offline, from
+itself alone.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from typing import Literal, TypeAlias
+
+from polyroute.decision import Failure, decision_from_json
+from polyroute.errors import ConfigError, RecordError
+from polyroute.pool import ModelCard, Pool
+from polyroute.records.canonical import canonical, parse
+from polyroute.records.content import Content, conceal_request, conceal_step, conceal_text
+from polyroute.trace import Bill, Reply, Step, Trace
+from polyroute.types import Budget, Json, JsonObject, Message, Request, Usage
+
+__all__ = ["SCHEMA", "Draft", "Record", "Sealed", "Status"]
+
+SCHEMA = 1
+"""Version of the JSON form that this module writes, and the only one it reads."""
+
+Status: TypeAlias = Literal["answered", "failed", "cancelled"]
+
+
+@cache
+def _version() -> str:
+    try:
+        return installed_version("polyroute")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One finished episode, as it is stored. The fields are the keys of its JSON form.
+
+    Examples
+    --------
+    >>> from polyroute import Answer, ModelCard, Pool, Request, Step, Trace
+    >>> trace = Trace(Request.of("6 * 7?", id="t-1"), Pool([ModelCard(id="calc")]))
+    >>> record = Record.of(trace.with_step(Step(Answer(text="42"))), policy={"name": "rules"})
+    >>> record.status, record.trace().answer
+    ('answered', '42')
+    """
+
+    id: str
+    """Id of the trace: that of its request."""
+    request: JsonObject
+    """``messages``, ``params``, ``budget``, ``seed``."""
+    pool: JsonObject
+    """``digest`` and ``cards``: every card in full, in pool order."""
+    steps: tuple[JsonObject, ...]
+    """Each with ``decision``, ``replies`` and ``seconds``."""
+    status: Status
+    bill: Bill
+    """Sum of the replies' prices, and how many of them nobody knows."""
+    usage: Usage
+    """Sum of the replies' tokens, as far as they are known."""
+    policy: JsonObject | None = None
+    """The specification the policy was built from: ``name`` and its parameters."""
+    content: Content = "full"
+    """What was kept of the texts."""
+    error: str | None = None
+    """What ended the episode from outside the trace: the message of a `PolicyError`."""
+    artifact: str | None = None
+    """SHA-256 of the artifact that the policy was loaded from."""
+    version: str = field(default_factory=_version)
+    """Version of this package."""
+    schema: int = SCHEMA
+    created_at: str | None = None
+    """ISO 8601, UTC, with microseconds; set at append when the caller did not."""
+    number: int | None = None
+    """Position in the chain, from 1; set at append."""
+    previous: str | None = None
+    """`hash` of the record before this one; `None` for the first. Set at append."""
+    hash: str | None = None
+    """SHA-256 over the canonical JSON of all other fields, as hexadecimal; set at append."""
+
+    @classmethod
+    def of(
+        cls,
+        trace: Trace,
+        *,
+        policy: JsonObject | None,
+        created_at: datetime | None = None,
+        status: Status | None = None,
+        error: str | None = None,
+        content: Content = "full",
+    ) -> "Record":
+        """Return the record of `trace`, not yet part of a chain.
+
+        Parameters
+        ----------
+        trace : Trace
+            A finished trace, or what there is of one that was cut short.
+        policy : mapping or None
+            The specification the policy was built from (``{"name": "fixed", "model": "a"}``);
+            `None` for an object that has none: such a record can be replayed only through a
+            policy that the reader brings.
+        created_at : datetime, optional
+            With a time zone; the time of the append by default.
+        status : {"answered", "failed", "cancelled"}, optional
+            Read off the trace by default. To be given for an episode that was cancelled while
+            the policy was deciding: its trace does not show it.
+        error : str, optional
+            The message of the `PolicyError` that ended the episode.
+        content : {"full", "hash", "none"}, default="full"
+            What to keep of the texts; only a full record can be replayed.
+
+        Raises
+        ------
+        RecordError
+            If `created_at` has no time zone.
+        """
+        request = trace.request
+        budget = asdict(request.budget)
+        budget["usd"] = _decimal_to_json(request.budget.usd)
+        wire = {
+            "messages": [message.to_json() for message in request.messages],
+            "params": request.params,
+            "budget": budget,
+            "seed": request.seed,
+        }
+        return cls(
+            id=request.id,
+            request=conceal_request(wire, content),
+            pool={"digest": trace.pool.digest, "cards": [card.to_json() for card in trace.pool]},
+            steps=tuple(conceal_step(_step_to_json(step), content) for step in trace.steps),
+            status=status or _status(trace),
+            bill=trace.bill,
+            usage=trace.usage,
+            policy=policy,
+            content=content,
+            error=conceal_text(error, content),
+            created_at=None if created_at is None else _timestamp(created_at),
+        )
+
+    def trace(self) -> Trace:
+        """Return the trace, equal to the one the record was made of; `Reply.raw` is not kept.
+
+        Raises
+        ------
+        RecordError
+            If the texts were not kept, or the record does not describe a trace.
+        """
+        if self.content != "full":
+            raise RecordError(
+                f"the record {self.id!r} was kept without its texts (content: {self.content}), so "
+                "it cannot be replayed; record with content: full"
+            )
+        request = self.request
+        try:
+            budget = {**request["budget"], "usd": _decimal(request["budget"]["usd"])}
+            return Trace(
+                Request(
+                    id=self.id,
+                    messages=tuple(Message.from_json(wire) for wire in request["messages"]),
+                    budget=Budget(**budget),
+                    seed=request["seed"],
+                    params=request["params"],
+                ),
+                Pool(ModelCard.from_json(card) for card in self.pool["cards"]),
+                tuple(_step_from_json(step) for step in self.steps),
+            )
+        except (ConfigError, *_MALFORMED) as error:
+            raise RecordError(f"the record {self.id!r} describes no trace: {error!r}") from error
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the JSON form; dollars are strings, so that no digit is lost."""
+        wire = {name: getattr(self, name) for name in _FIELDS}
+        wire["bill"] = {"usd": str(self.bill.usd), "unknown": self.bill.unknown}
+        wire["usage"] = asdict(self.usage)
+        return wire
+
+    @classmethod
+    def from_json(cls, wire: Json) -> "Record":
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        RecordError
+            If `wire` is not a record, or one of another schema version.
+        """
+        if not isinstance(wire, Mapping) or "schema" not in wire:
+            raise RecordError("not a record: expected an object with the key 'schema'")
+        if wire["schema"] != SCHEMA:
+            raise RecordError(
+                f"a record of schema {wire['schema']!r:.40}; this version of polyroute reads "
+                f"schema {SCHEMA}"
+            )
+        if odd := sorted(set(_FIELDS) ^ set(wire)):
+            raise RecordError(f"not a record: {odd[0]!r} is missing or unknown")
+        try:
+            values = {
+                **wire,
+                "steps": tuple(wire["steps"]),
+                "bill": Bill(Decimal(wire["bill"]["usd"]), wire["bill"]["unknown"]),
+                "usage": Usage(**wire["usage"]),
+            }
+        except _MALFORMED as error:
+            raise RecordError(f"not a record: {error!r}") from error
+        for name, kind in _KINDS.items():
+            if not isinstance(values[name], kind):
+                raise RecordError(f"not a record: {name!r} is {values[name]!r:.80}")
+        return cls(**values)
+
+    def line(self) -> bytes:
+        """Return the canonical JSON text, without a line end.
+
+        Raises
+        ------
+        RecordError
+            If a value in it is no JSON value.
+        """
+        return canonical(self.to_json())
+
+    @classmethod
+    def from_line(cls, line: bytes | str) -> "Record":
+        """Read what `line` returned.
+
+        Raises
+        ------
+        RecordError
+            If it is not UTF-8, not JSON, or not a record.
+        """
+        return cls.from_json(parse(line))
+
+    @property
+    def intact(self) -> bool:
+        """Whether `hash` is the hash of all other fields."""
+        wire = self.to_json()
+        stated = wire.pop("hash")
+        return bool(stated == hashlib.sha256(canonical(wire)).hexdigest())
+
+
+_FIELDS = tuple(sorted(Record.__dataclass_fields__))
+
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "id": str, "status": str, "content": str, "created_at": str, "hash": str, "number": int,
+    "previous": (str, type(None)), "policy": (dict, type(None)), "request": dict, "pool": dict,
+}  # fmt: skip
+"""What a stored value must be for listing and linking to work; `Record.trace` checks the rest."""
+
+_MALFORMED = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A record as part of a chain, and its line."""
+
+    record: Record
+    line: bytes
+
+
+class Draft:
+    """A record that is written as JSON, but for its place in the chain.
+
+    Writing a long record takes longer than linking it: a store makes the draft before it takes
+    its lock.
+
+    Parameters
+    ----------
+    record : Record
+        Its time is set to now when it has none.
+
+    Raises
+    ------
+    RecordError
+        If a value in it is no JSON value.
+    """
+
+    def __init__(self, record: Record) -> None:
+        if record.created_at is None:
+            record = replace(record, created_at=_timestamp(datetime.now(UTC)))
+        self.record = record
+        try:
+            self._members = {key: canonical(value) for key, value in record.to_json().items()}
+        except RecordError as error:
+            raise RecordError(f"the record {record.id!r} {error}") from error
+
+    def seal(self, number: int, previous: str | None) -> Sealed:
+        """Return the record as number `number`, after the one whose hash is `previous`."""
+        members = {**self._members, "number": canonical(number), "previous": canonical(previous)}
+        without = {key: member for key, member in members.items() if key != "hash"}
+        digest = hashlib.sha256(_object(without)).hexdigest()
+        line = _object({**members, "hash": canonical(digest)})
+        record = replace(self.record, number=number, previous=previous, hash=digest)
+        return Sealed(record, line)
+
+
+def _object(members: Mapping[str, bytes]) -> bytes:
+    pairs = (b'"%s":%s' % (key.encode(), members[key]) for key in sorted(members))
+    return b"{%s}" % b",".join(pairs)
+
+
+def _status(trace: Trace) -> Status:
+    if trace.answer is not None:
+        return "answered"
+    last = trace.steps[-1].replies if trace.steps else ()
+    cancelled = any(reply.failure and reply.failure.kind == "cancelled" for reply in last)
+    return "cancelled" if cancelled else "failed"
+
+
+def _timestamp(moment: datetime) -> str:
+    if moment.tzinfo is None:
+        raise RecordError(f"created_at needs a time zone, got {moment!r}; use datetime.now(UTC)")
+    utc = moment.astimezone(UTC).replace(tzinfo=None)
+    return f"{utc.isoformat(timespec='microseconds')}Z"
+
+
+def _step_to_json(step: Step) -> JsonObject:
+    return {
+        "decision": step.decision.to_json(),
+        "replies": [_reply_to_json(reply) for reply in step.replies],
+        "seconds": step.seconds,
+    }
+
+
+def _step_from_json(wire: JsonObject) -> Step:
+    replies = tuple(_reply_from_json(reply) for reply in wire["replies"])
+    return Step(decision_from_json(wire["decision"]), replies, wire["seconds"])
+
+
+_AS_THEY_ARE = (
+    "model", "text", "seconds", "first_token_s", "finish_reason", "answered_by", "instance",
+    "attempts", "similarity", "fields",
+)  # fmt: skip
+"""The fields of a reply that are JSON already."""
+
+
+def _reply_to_json(reply: Reply) -> JsonObject:
+    wire = {name: getattr(reply, name) for name in _AS_THEY_ARE}
+    wire["usd"] = _decimal_to_json(reply.usd)
+    wire["usage"] = None if reply.usage is None else asdict(reply.usage)
+    wire["failure"] = None if reply.failure is None else asdict(reply.failure)
+    wire["logprobs"] = None
+    if reply.logprobs is not None:
+        # a token that was impossible has log-probability -inf, which is no JSON number
+        wire["logprobs"] = [x if math.isfinite(x) else str(x) for x in reply.logprobs]
+    return wire
+
+
+def _reply_from_json(wire: JsonObject) -> Reply:
+    logprobs = wire["logprobs"]
+    return Reply(
+        **{name: wire[name] for name in _AS_THEY_ARE},
+        usd=_decimal(wire["usd"]),
+        usage=None if wire["usage"] is None else Usage(**wire["usage"]),
+        failure=None if wire["failure"] is None else Failure(**wire["failure"]),
+        logprobs=None
+        if logprobs is None
+        else tuple(float(x) if isinstance(x, str) else x for x in logprobs),
+    )
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _decimal_to_json(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,114 @@
+"""What a store of records is, and what the stores share: names, folders, refusals."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from polyroute.errors import RecordError
+from polyroute.records.chain import Head, Problem, Verdict
+from polyroute.records.record import Record, Status
+
+__all__ = ["RecordStore", "no_such_record", "one_of", "policy_name", "private_folder"]
+
+
+@runtime_checkable
+class RecordStore(Protocol):
+    """Keep records, in order, so that a change can be found.
+
+    Every method is synchronous, and may be called from several threads and processes.
+    """
+
+    def append(self, record: Record) -> Record:
+        """Store `record` as the newest, and return it with its place in the chain.
+
+        Raises
+        ------
+        RecordError
+            If there is a record of that id, or it cannot be written; nothing is stored then.
+            The episode itself is not concerned: its answer can still be delivered.
+        """
+        ...
+
+    def get(self, id: str) -> Record:
+        """Return the record of that id, or of the only id that begins so.
+
+        Raises
+        ------
+        RecordError
+            If there is none, or more than one; the message lists the near ids.
+        """
+        ...
+
+    def list(
+        self, *, limit: int | None = 20, status: Status | None = None, policy: str | None = None
+    ) -> Sequence[Record]:
+        """Return the newest records, newest first; unreadable ones are left out (`problems`).
+
+        Parameters
+        ----------
+        limit : int or None, default=20
+            At most so many; `None` for all.
+        status, policy : str, optional
+            Only those with that status, or whose policy has that name.
+        """
+        ...
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield all readable records, oldest first."""
+        ...
+
+    def verify(self) -> Verdict:
+        """Check every record; see `polyroute.records.chain`."""
+        ...
+
+    def problems(self) -> Sequence[Problem]:
+        """Return the entries that cannot be read, with their place and the reason."""
+        ...
+
+    def head(self) -> Head:
+        """Return the end of the chain, to be kept somewhere else."""
+        ...
+
+    def close(self) -> None:
+        """Release files. May be called twice."""
+        ...
+
+
+def one_of(wanted: str, beginning_so: Sequence[str]) -> str | None:
+    """Return the only id that begins with `wanted`; `None` when none does.
+
+    Raises
+    ------
+    RecordError
+        If several do.
+    """
+    if len(beginning_so) > 1:
+        shown = ", ".join(map(repr, beginning_so[:5]))
+        more = ", …" if len(beginning_so) > 5 else ""
+        raise RecordError(f"{wanted!r} begins more than one id: {shown}{more}; give more of it")
+    return beginning_so[0] if beginning_so else None
+
+
+def no_such_record(wanted: str, known: Iterable[str], path: Path) -> str:
+    """Return what to say of an id that the store at `path` does not hold."""
+    ids = list(known)
+    if not ids:
+        return f"no record {wanted!r}: {path} holds no records"
+    near = difflib.get_close_matches(wanted, ids, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"the newest is {ids[0]!r}"
+    return f"no record {wanted!r} in {path}; {hint}"
+
+
+def private_folder(path: Path) -> None:
+    """Make the folder `path` and those above it that are missing, for the owner only."""
+    if path.is_dir():
+        return
+    private_folder(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+
+
+def policy_name(record: Record) -> str | None:
+    """Name of the policy of `record`, when it was made from a specification."""
+    name = None if record.policy is None else record.policy.get("name")
+    return name if isinstance(name, str) else None
