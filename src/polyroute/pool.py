@@ -47,8 +47,8 @@ class Price:
     def __post_init__(self) -> None:
         for rate in fields(self):
             value = getattr(self, rate.name)
-            if value is not None and not value >= 0:
-                raise ConfigError(f"price.{rate.name} must be 0 or more, got {value!r}")
+            if value is not None and not (value.is_finite() and value >= 0):
+                raise ConfigError(f"price.{rate.name} must be a number, 0 or more, got {value!r}")
 
     @classmethod
     def per_million(

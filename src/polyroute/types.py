@@ -4,6 +4,7 @@ Units are fixed here and nowhere else: money is US dollars (`Decimal`, so that a
 the last digit), time is seconds (`float`), token counts are `int`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -108,8 +109,8 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("usd", "seconds", "tokens", "usd_per_quality"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ConfigError(f"budget.{name} must be 0 or more, got {value!r}")
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"budget.{name} must be a number, 0 or more, got {value!r}")
         if self.rounds < 1:
             raise ConfigError(f"budget.rounds must be 1 or more, got {self.rounds!r}")
 
