@@ -1,0 +1,244 @@
+"""Any OpenAI-compatible chat completions endpoint, over HTTP.
+
+The one decision here: a call is sent again only when the upstream cannot have billed it (a 429, a
+5xx, a connection that was never made) and the wait fits into the time that is left. From the
+moment a request is on its way, a silence or a cut is the caller's to know, not ours to hide.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import random
+from dataclasses import dataclass, replace
+
+import aiohttp
+
+from polyroute.backends.openai_exchange import (
+    Exchange,
+    in_words,
+    note_when_sent,
+    read_body,
+    refusal,
+)
+from polyroute.backends.openai_instance import Instance
+from polyroute.backends.openai_wire import parse
+from polyroute.decision import Call
+from polyroute.errors import BackendError, ConfigError
+from polyroute.protocols import Emit
+from polyroute.trace import Reply, Trace
+from polyroute.types import JsonObject
+
+__all__ = ["Instance", "OpenAI", "Probe"]
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_S = 30.0
+_FIRST_BACKOFF_S = 0.5
+_LONGEST_BACKOFF_S = 8.0
+_PROBE_S = 10.0
+_KEEP_ALIVE_S = 4.0
+"""Less than the 5 s after which common servers close an idle connection: closing it first is
+safe, while a request that meets their closing cannot be sent again (it may have been billed)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What one instance said when it was asked for its models."""
+
+    instance: str
+    ok: bool
+    message: str = ""
+    """What is wrong, or worth knowing; empty when there is nothing to say."""
+    seconds: float = 0.0
+    models: tuple[str, ...] = ()
+    """Names the upstream advertises."""
+
+
+class OpenAI:
+    """Ask one model through its instances, in turn.
+
+    Parameters
+    ----------
+    instances : tuple of Instance
+        Where the model is served; at least one.
+    retries : int, default=2
+        How often a call may be sent again. A failed attempt goes on to the next instance at once;
+        an instance that has failed already is given time first: what its ``Retry-After`` says (at
+        most 30 s), and a backoff of half a second, doubled each time, with jitter.
+
+    Raises
+    ------
+    ConfigError
+        If there is no instance, or `retries` is negative.
+
+    Notes
+    -----
+    `Reply.attempts` counts every attempt, those that found no connection too. An instance serves
+    one event loop between its first call and `close`.
+
+    Examples
+    --------
+    >>> OpenAI(instances=(Instance(url="http://127.0.0.1:8000/v1", model="small"),))
+    OpenAI(Instance('127.0.0.1:8000/v1', model='small', key_env=None))
+    """
+
+    def __init__(self, *, instances: tuple[Instance, ...], retries: int = 2) -> None:
+        if not instances:
+            raise ConfigError("the backend 'openai' needs one instance or more, got none")
+        if retries < 0:
+            raise ConfigError(f"retries must be 0 or more, got {retries!r}")
+        self._instances = tuple(instances)
+        self._retries = retries
+        self._turns = itertools.count()
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sleep = asyncio.sleep
+        self._random = random.random
+
+    def __repr__(self) -> str:
+        return f"OpenAI({', '.join(map(repr, self._instances))})"
+
+    def missing_keys(self) -> tuple[str, ...]:
+        """Names of the environment variables that should hold a key and hold none."""
+        names = [i.key_env for i in self._instances if i.key_env is not None]
+        return tuple(name for name in dict.fromkeys(names) if not os.environ.get(name, "").strip())
+
+    async def complete(self, call: Call, trace: Trace, emit: Emit | None = None) -> Reply:
+        """Send `call` to the next instance, and again where that is safe.
+
+        Raises
+        ------
+        BackendError
+            If there is no reply. A stream that breaks after its first piece is a reply with the
+            text so far, a `failure`, and unknown usage.
+        """
+        start = asyncio.get_running_loop().time()
+        turn = next(self._turns)
+        failures: dict[int, BackendError] = {}
+        attempt = 0
+        while True:
+            attempt += 1
+            place = (turn + attempt - 1) % len(self._instances)
+            instance = self._instances[place]
+            if place in failures:
+                await self._wait(failures[place], attempt, _time_left(start, instance, trace))
+            exchange = Exchange(call=call, trace=trace, emit=emit, instance=instance, start=start)
+            try:
+                reply = await exchange.run(self._open_session())
+            except BackendError as error:
+                if attempt > self._retries or not _may_be_sent_again(error):
+                    raise
+                _log.info("%s: attempt %d failed (%s)", instance.label, attempt, error.failure_kind)
+                failures[place] = error
+            else:
+                seconds = asyncio.get_running_loop().time() - start
+                return replace(reply, attempts=attempt, seconds=seconds)
+
+    async def probe(self) -> tuple[Probe, ...]:
+        """Ask every instance for its models (``GET {url}/models``), all at once.
+
+        Returns
+        -------
+        tuple of Probe
+            One per instance, in order; what goes wrong is in its `message`.
+        """
+        return tuple(await asyncio.gather(*map(self._probe, self._instances)))
+
+    async def close(self) -> None:
+        """Close all connections. The next call makes new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _wait(self, error: BackendError, attempt: int, left: float) -> None:
+        """Wait until an instance that failed may be asked again; raise its error if we cannot."""
+        backoff = min(_FIRST_BACKOFF_S * 2 ** (attempt - 2), _LONGEST_BACKOFF_S)
+        asked = error.retry_after_s or 0.0
+        pause = asked + backoff * (0.5 + self._random() / 2)
+        if asked > _LONGEST_WAIT_S or pause >= left:
+            raise error
+        await self._sleep(pause)
+
+    async def _probe(self, instance: Instance) -> Probe:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                models = await self._models(instance)
+        except aiohttp.ConnectionTimeoutError:
+            said = f"no connection within {instance.connect_s:g} s"
+        except TimeoutError:
+            said = f"no list of models within {_PROBE_S:g} s"
+        except BackendError as error:
+            said = str(error)
+        except (aiohttp.ClientError, OSError) as error:
+            said = in_words(error)
+        else:
+            is_listed = instance.model is None or instance.model in models
+            note = "" if is_listed else f"its list of models lacks {instance.model!r}"
+            return Probe(
+                instance=instance.label,
+                ok=True,
+                message=note,
+                seconds=loop.time() - start,
+                models=models,
+            )
+        message = instance.secrets().hide(said)
+        seconds = loop.time() - start
+        return Probe(instance=instance.label, ok=False, message=message, seconds=seconds)
+
+    async def _models(self, instance: Instance) -> tuple[str, ...]:
+        get = self._open_session().get(
+            instance.endpoint("models"),
+            headers=instance.request_headers(),
+            timeout=aiohttp.ClientTimeout(total=None, connect=instance.connect_s),
+            allow_redirects=False,
+        )
+        async with get as response:
+            if not 200 <= response.status < 300:
+                raise await refusal(response)
+            return _model_names(parse(await read_body(response)))
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        """Return the session of this event loop; make it on the first call."""
+        loop = asyncio.get_running_loop()
+        if self._session is None:
+            self._loop = loop
+            self._session = aiohttp.ClientSession(
+                # how many calls run at once is decided above, by budgets and the gateway
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
+                # one session serves many callers: a cookie of one must not reach the next
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[note_when_sent()],
+            )
+        if self._loop is not loop:
+            raise BackendError(
+                "this backend holds connections of another event loop; close() it there before "
+                "it is used here, or make one backend per event loop",
+                kind="backend",
+            )
+        return self._session
+
+
+def _may_be_sent_again(error: BackendError) -> bool:
+    return not error.billed and error.failure_kind in ("rate_limit", "unavailable", "timeout")
+
+
+def _time_left(start: float, instance: Instance, trace: Trace) -> float:
+    """Seconds until the call, or the request's budget, is over."""
+    limits = [instance.total_s]
+    if trace.left.seconds is not None:
+        limits.append(trace.left.seconds)
+    return start + min(limits) - asyncio.get_running_loop().time()
+
+
+def _model_names(wire: JsonObject) -> tuple[str, ...]:
+    listed = wire.get("data")
+    if not isinstance(listed, list):
+        raise BackendError(
+            "its answer to GET /models is no list; is this the base URL of an OpenAI-compatible "
+            "API (most end in /v1)?",
+            kind="invalid_reply",
+        )
+    return tuple(str(m["id"]) for m in listed if isinstance(m, dict) and "id" in m)
