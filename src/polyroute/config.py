@@ -27,7 +27,7 @@ __all__ = [
     "BudgetSettings", "CardSettings", "PriceSettings", "RecordSettings", "ServerSettings",
     "Settings",
     # reading and building
-    "DEFAULT", "Setup", "build", "find", "read", "state_folder",
+    "DEFAULT", "Setup", "build", "find", "open_records", "read", "state_folder",
 ]  # fmt: skip
 
 DEFAULT = files("polyroute") / "default.yaml"
@@ -228,7 +228,9 @@ def build(settings: Settings) -> Setup:
     specs["default"] = specs[str(default)] if named else normal(default, where="policy")
     if settings.fallback is not None:
         pool.index_of(settings.fallback)
-    setup = Setup(settings, pool, backends, specs, _budget(settings), _records(settings.records))
+    setup = Setup(
+        settings, pool, backends, specs, _budget(settings), open_records(settings.records)
+    )
     for name in specs:
         setup.policy(name)
     return setup
@@ -253,7 +255,8 @@ def _budget(settings: Settings) -> Budget:
     return Budget(**settings.budget.model_dump())
 
 
-def _records(records: RecordSettings) -> Any:  # noqa: ANN401 - the family's protocol is above us
+def open_records(records: RecordSettings) -> Any:  # noqa: ANN401 - the family's protocol is above us
+    """Return the store that `records` describe; `None` when nothing is to be kept."""
     if records.store == "none":
         return None
     path = records.path or state_folder() / f"records.{records.store}"

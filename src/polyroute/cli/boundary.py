@@ -1,0 +1,41 @@
+"""The one place where an error becomes a message and an exit code; no traceback leaves here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from polyroute.cli.exit_codes import ExitCode
+from polyroute.errors import ConfigError, PolyrouteError, RecordError
+
+__all__ = ["boundary"]
+
+
+@contextmanager
+def boundary() -> Iterator[None]:
+    """Turn the errors of this package into a message on standard error and an exit code.
+
+    Raises
+    ------
+    typer.Exit
+        With the code of `ExitCode` that fits the error.
+    """
+    try:
+        yield
+    except PolyrouteError as error:
+        _say(str(error))
+        raise typer.Exit(_code(error)) from error
+    except KeyboardInterrupt as error:
+        _say("interrupted")
+        raise typer.Exit(ExitCode.CANCELLED) from error
+
+
+def _code(error: PolyrouteError) -> ExitCode:
+    if isinstance(error, ConfigError):
+        return ExitCode.USAGE
+    return ExitCode.RECORDS if isinstance(error, RecordError) else ExitCode.FAILED
+
+
+def _say(message: str) -> None:
+    """Write the message, its remedy on a line of its own."""
+    typer.echo(f"{typer.style('error:', fg='red', bold=True)} {message}", err=True)
