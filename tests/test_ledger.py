@@ -36,7 +36,8 @@ def test_an_image_is_reserved_as_large_as_the_window():
     image = Message("user", ({"type": "image_url", "image_url": {"url": "https://x/y.png"}},))
     request = replace(ASK, messages=(image,))
     pool = Pool([replace(POOL[0], context=8_000)])
-    assert Ledger(Budget(), pool).reserve(Call("m"), request).tokens >= 8_000
+    budget = Budget(tokens=100_000)
+    assert Ledger(budget, pool).reserve(Call("m"), request).tokens >= 8_000
 
 
 def test_tools_count_into_the_prompt():
@@ -73,7 +74,7 @@ def test_a_price_that_the_backend_knows_better_is_kept():
     ledger = Ledger(Budget(), POOL)
     reserved = ledger.reserve(Call("m"), ASK)
     recorded = Reply(model="m", usage=Usage(1, 1), usd=Decimal("0.5"))
-    assert ledger.settle(reserved, recorded).usd == Decimal("0.5")
+    assert ledger.settle(reserved, recorded) == Decimal("0.5")
 
 
 def test_a_refusal_says_what_did_not_fit_and_what_is_left():

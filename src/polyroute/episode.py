@@ -283,15 +283,14 @@ class Episode:
             _log.exception("the backend of %s broke", call.model)
             failure = Failure("backend", f"{type(error).__name__}: {error}")
             reply = Reply(model=call.model, failure=failure, usage=None)
-        reply = replace(reply, seconds=reply.seconds or time.monotonic() - start)
-        return self._ledger.settle(reservation, reply)
+        seconds = reply.seconds or time.monotonic() - start
+        return replace(reply, seconds=seconds, usd=self._ledger.settle(reservation, reply))
 
     def _cancelled(self, item: Reservation | Failure | None) -> Reply:
         """Return the reply of a call that was running when the episode was cancelled."""
         assert isinstance(item, Reservation), "a refused call has its reply already"
         failure = Failure("cancelled", "the episode was cancelled while the call was running")
-        reply = Reply(model=item.call.model, failure=failure, usage=None)
-        return self._ledger.settle(item, reply)
+        return Reply(model=item.call.model, failure=failure, usage=None)
 
     def _emitter(self, queue: asyncio.Queue[Event], call: Call) -> Emit:
         async def emit(delta: Delta) -> None:

@@ -65,6 +65,8 @@ class Ledger:
         it. Every reservation must be settled.
         """
         card = self._pool.card(call.model)
+        if self._budget.usd is None and self._budget.tokens is None:
+            return Reservation(call, None, None)
         prompt, completion = _worst_case(call, card, request)
         if self._budget.usd is not None and card.price is None:
             return Failure(
@@ -85,17 +87,17 @@ class Ledger:
         self._tokens += reservation.tokens or 0
         return reservation
 
-    def settle(self, reservation: Reservation, reply: Reply) -> Reply:
-        """Replace a reservation by what the reply cost, and return the reply with its price.
+    def settle(self, reservation: Reservation, reply: Reply) -> Decimal | None:
+        """Replace a reservation by what the reply cost, and return that price.
 
-        What nobody knows stays reserved: an unknown price is not a free one.
+        What nobody knows (`None`) stays reserved: an unknown price is not a free one.
         """
         usd = price(reply, self._pool) if reply.usd is None else reply.usd
         if usd is not None and reservation.usd is not None:
             self._usd += usd - reservation.usd
         if reply.usage is not None and reservation.tokens is not None:
             self._tokens += reply.usage.total - reservation.tokens
-        return replace(reply, usd=usd)
+        return usd
 
     def _affordable(self, card: ModelCard, prompt: int | None, choices: int) -> int | None:
         """Most completion tokens per choice that the budget pays; `None` without a limit."""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import Literal, TypeAlias, overload
 
 from polyroute.errors import ConfigError, UnknownModelError
@@ -282,7 +283,7 @@ class Pool(Sequence[ModelCard]):
         wanted = {self.index_of(name) for name in names}
         return Pool(card for j, card in enumerate(self._cards) if j in wanted)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over all cards in order, as hexadecimal; recorded with every trace."""
         payload = json.dumps([card.to_json() for card in self._cards], sort_keys=True)
