@@ -371,3 +371,19 @@ def test_a_slow_reader_holds_the_upstream_back():
 def test_time_never_runs_backwards_over_the_steps():
     trace = run(Scenes([route("small")] * 3 + [Answer(text="x")]))
     assert all(a.seconds <= b.seconds for a, b in pairwise(trace.steps))
+
+
+def test_an_episode_cut_short_beside_a_refused_call_keeps_both_in_the_trace():
+    backend = Hanging()
+
+    async def main():
+        request = Request.of("hi", budget=Budget(usd=Decimal("0.001")))
+        route_both = route("unpriced", "small")
+        episode = Episode(Scenes([route_both]), backend, request, POOL)
+        async with aclosing(episode.events()) as events:
+            await anext(events)
+            assert isinstance(await anext(events), Replied)
+        return episode.trace
+
+    trace = asyncio.run(main())
+    assert [reply.failure.kind for reply in trace.replies] == ["budget", "cancelled"]

@@ -216,26 +216,26 @@ class Episode:
             await queue.put(Replied(index, route.calls[index], reply))
 
         try:
-            for index, item in enumerate(reserved):
-                call = route.calls[index]
+            for index, (call, item) in enumerate(zip(route.calls, reserved, strict=True)):
                 if isinstance(item, Failure):
-                    replies[index] = refused = _unbilled(call, item)
-                    yield Replied(index, call, refused)
+                    replies[index] = _unbilled(call, item)
                     continue
                 emit = self._emitter(queue, call) if stream and len(route.calls) == 1 else None
                 tasks.append(asyncio.create_task(run(index, item, emit)))
+            for index, reply in enumerate(replies):
+                if reply is not None:
+                    yield Replied(index, route.calls[index], reply)
             waiting = len(tasks)
             while waiting:
                 event = await queue.get()
                 waiting -= isinstance(event, Replied)
                 yield event
         finally:
-            await self._finish(route, reserved, replies, tasks)
+            await self._finish(route, replies, tasks)
 
     async def _finish(
         self,
         route: Route,
-        reserved: list[Reservation | Failure],
         replies: list[Reply | None],
         tasks: list[asyncio.Task[None]],
     ) -> None:
@@ -246,8 +246,8 @@ class Episode:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             done = tuple(
-                reply if reply is not None else self._cancelled(item)
-                for reply, item in zip(replies, reserved, strict=True)
+                reply if reply is not None else _cancelled(call)
+                for call, reply in zip(route.calls, replies, strict=True)
             )
             self._append(Step(route, done, self._elapsed()))
 
@@ -286,12 +286,6 @@ class Episode:
         seconds = reply.seconds or time.monotonic() - start
         return replace(reply, seconds=seconds, usd=self._ledger.settle(reservation, reply))
 
-    def _cancelled(self, item: Reservation | Failure | None) -> Reply:
-        """Return the reply of a call that was running when the episode was cancelled."""
-        assert isinstance(item, Reservation), "a refused call has its reply already"
-        failure = Failure("cancelled", "the episode was cancelled while the call was running")
-        return Reply(model=item.call.model, failure=failure, usage=None)
-
     def _emitter(self, queue: asyncio.Queue[Event], call: Call) -> Emit:
         async def emit(delta: Delta) -> None:
             self._streamed = True
@@ -324,6 +318,11 @@ def _name(policy: Policy) -> str:
 
 def _unbilled(call: Call, failure: Failure) -> Reply:
     return Reply(model=call.model, failure=failure, usage=Usage(), usd=Decimal(0))
+
+
+def _cancelled(call: Call) -> Reply:
+    failure = Failure("cancelled", "the episode was cancelled while the call was running")
+    return Reply(model=call.model, failure=failure, usage=None)
 
 
 def _is_being_cancelled(error: BaseException) -> bool:
