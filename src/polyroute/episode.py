@@ -222,9 +222,8 @@ class Episode:
                     continue
                 emit = self._emitter(queue, call) if stream and len(route.calls) == 1 else None
                 tasks.append(asyncio.create_task(run(index, item, emit)))
-            for index, reply in enumerate(replies):
-                if reply is not None:
-                    yield Replied(index, route.calls[index], reply)
+            for index, reply in [(k, reply) for k, reply in enumerate(replies) if reply]:
+                yield Replied(index, route.calls[index], reply)
             waiting = len(tasks)
             while waiting:
                 event = await queue.get()
