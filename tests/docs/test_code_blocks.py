@@ -14,11 +14,12 @@ _BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks(language):
-    for page in PAGES:
-        for k, found in enumerate(_BLOCK.finditer(page.read_text("utf-8"))):
-            if found[1] == language:
-                name = f"{page.relative_to(ROOT)}:{k}"
-                yield pytest.param(found[2], id=name)
+    return [
+        pytest.param(found[2], id=f"{page.relative_to(ROOT)}:{k}")
+        for page in PAGES
+        for k, found in enumerate(_BLOCK.finditer(page.read_text("utf-8")))
+        if found[1] == language
+    ]
 
 
 @pytest.mark.parametrize("code", blocks("python"))
