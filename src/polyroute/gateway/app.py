@@ -1,0 +1,145 @@
+"""The application: which path leads where, and what is opened and closed with the server."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from polyroute import __version__
+from polyroute.backends.by_card import ByCard
+from polyroute.config import Setup
+from polyroute.gateway.asked import Reader
+from polyroute.gateway.auth import Auth
+from polyroute.gateway.catalogue import Catalogue
+from polyroute.gateway.chat import Chat
+from polyroute.gateway.errors import ApiError, of_status
+from polyroute.gateway.keeper import Keeper
+from polyroute.gateway.wire import encode
+from polyroute.types import JsonObject
+
+__all__ = ["create_app"]
+
+
+def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> Starlette:
+    """Return the server of `setup` as an ASGI application.
+
+    Parameters
+    ----------
+    setup : Setup
+        What it serves. Its backends and its record store are closed when the server ends.
+    keys : sequence of str, optional
+        Clients' keys; without any, everybody is let in.
+
+    Raises
+    ------
+    ConfigError
+        If a card of the pool has the name of a policy.
+    """
+    catalogue = Catalogue(setup)
+    keeper = Keeper(setup.records, setup.settings.records.content)
+    backend = ByCard(setup.backends)
+    server = setup.settings.server
+    chat = Chat(
+        Reader(setup, catalogue),
+        backend,
+        keeper,
+        fallback=setup.settings.fallback,
+        rounds=server.rounds,
+        max_body_mb=server.max_body_mb,
+    )
+    pages = _Pages(setup, catalogue, keeper)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await backend.close()
+            await keeper.close()
+
+    app = Starlette(
+        routes=[
+            Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/models", pages.models),
+            Route("/v1/models/{name:path}", pages.model),
+            Route("/v1/traces/{id}", pages.trace),
+            Route("/health", pages.health),
+        ],
+        middleware=[Middleware(Auth, keys)] if keys else [],
+        exception_handlers={
+            HTTPException: _http_error,
+            ApiError: _api_error,
+            Exception: _broken,
+        },
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Pages:
+    """What can be read."""
+
+    def __init__(self, setup: Setup, catalogue: Catalogue, keeper: Keeper) -> None:
+        self._catalogue = catalogue
+        self._keeper = keeper
+        self._digest = setup.pool.digest
+
+    async def models(self, _: Request) -> Response:
+        return _json({"object": "list", "data": self._catalogue.models()})
+
+    async def model(self, request: Request) -> Response:
+        return _json(self._catalogue.model(request.path_params["name"]))
+
+    async def trace(self, request: Request) -> Response:
+        id = request.path_params["id"]
+        record = await self._keeper.find(id)
+        if record is None:
+            why = "; this server keeps no records" if self._keeper.store is None else ""
+            raise ApiError(404, f"there is no trace {id!r}{why}", code="trace_not_found")
+        return _json(record.to_json())
+
+    async def health(self, _: Request) -> Response:
+        return _json(
+            {
+                "status": "ok",
+                "version": __version__,
+                "pool": self._digest,
+                "records_lost": self._keeper.lost,
+            }
+        )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = error.detail
+    if error.status_code == 404:
+        message = f"there is nothing at {request.url.path!r}; see GET /v1/models"
+    elif error.status_code == 405:
+        message = f"{request.url.path!r} does not take {request.method}"
+    told = of_status(error.status_code, message)
+    return _error(told, dict(error.headers or {}))
+
+
+async def _api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return _error(error, {})
+
+
+async def _broken(_: Request, __: Exception) -> Response:
+    return _error(of_status(500, "the gateway broke; its log says where"), {})
+
+
+def _error(error: ApiError, headers: dict[str, str]) -> Response:
+    return _json(error.body(), status=error.status, headers={**headers, **error.headers})
+
+
+def _json(
+    body: JsonObject, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    return Response(encode(body), status, headers, media_type="application/json")

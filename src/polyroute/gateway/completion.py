@@ -1,0 +1,212 @@
+"""A finished run -> OpenAI's ``chat.completion``, the ``polyroute`` field, and the headers.
+
+The one decision here: where the answer *is* one candidate's reply, the candidate's own choices
+are relayed untouched. An answer is never given a prefix, a suffix or another name for its author.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from urllib.parse import quote
+
+from polyroute.decision import Answer, Call, Route
+from polyroute.gateway.asked import Asked
+from polyroute.gateway.run import Outcome
+from polyroute.records.record import Record
+from polyroute.trace import Reply, Trace
+from polyroute.types import Json, JsonObject, Usage
+
+__all__ = ["choices", "completion", "headers", "model", "quoted", "report", "usage"]
+
+_OF_A_MESSAGE = frozenset(
+    {"annotations", "audio", "function_call", "reasoning_content", "refusal", "tool_calls"}
+)
+"""Fields of an answer that belong into its message; others are facts about it."""
+
+
+def completion(outcome: Outcome, asked: Asked) -> dict[str, Json]:
+    """Return the body of a reply that is not streamed."""
+    reply = quoted(outcome.trace)
+    raw = reply.raw if reply is not None and _has_choices(reply.raw) else {}
+    body: dict[str, Json] = {
+        "id": f"chatcmpl-{outcome.trace.request.id}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        **(raw or {}),
+        "model": model(outcome, asked),
+        "choices": choices(outcome.trace),
+    }
+    body["usage"] = usage(outcome)
+    body["polyroute"] = report(outcome, asked)
+    return body
+
+
+def quoted(trace: Trace) -> Reply | None:
+    """Return the reply that is the answer: relayed, or repeated word for word by the policy.
+
+    A policy that looks at a reply before it accepts it answers with the reply's text and fields;
+    its tool calls, its other choices and its reasons to end are then the answer's too.
+    """
+    if trace.final is not None:
+        return trace.final
+    decision = trace.steps[-1].decision if trace.steps else None
+    if not isinstance(decision, Answer) or decision.failure is not None:
+        return None
+    same = [
+        reply
+        for call, reply, own in _called(trace)
+        if reply.ok and not own and call.prompt is None and reply.text == decision.text
+    ]
+    exact = [reply for reply in same if reply.fields == decision.fields]
+    return next(iter(exact or same), None)
+
+
+def choices(trace: Trace) -> list[JsonObject]:
+    """Return the choices of the answer, in OpenAI's shape."""
+    reply = quoted(trace)
+    if reply is not None and reply.raw is not None and _has_choices(reply.raw):
+        return list(reply.raw["choices"])
+    fields: JsonObject = {}
+    if reply is not None:
+        fields = reply.fields
+    elif trace.steps and isinstance(decision := trace.steps[-1].decision, Answer):
+        fields = {k: v for k, v in decision.fields.items() if k in _OF_A_MESSAGE}
+    text = trace.answer or ""
+    content = None if not text and fields.get("tool_calls") else text
+    message = {"role": "assistant", "content": content, "refusal": None, **fields}
+    reason = "tool_calls" if fields.get("tool_calls") else "stop"
+    return [
+        {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": (reply and reply.finish_reason) or reason,
+        }
+    ]
+
+
+def model(outcome: Outcome, asked: Asked) -> str:
+    """Return who answered: the id of a card, or the model asked for when a policy wrote it."""
+    reply = quoted(outcome.trace)
+    return asked.model if reply is None else outcome.trace.pool.card(reply.model).id
+
+
+def usage(outcome: Outcome) -> JsonObject | None:
+    """Return the tokens of the whole run, as far as they are known; `None` when none are.
+
+    As the upstream said it where there was one call only; a sum over all calls, the policy's own
+    included, otherwise.
+    """
+    made = [reply for trace in outcome.traces for reply in trace.replies if not _refused(reply)]
+    raw = made[0].raw if len(made) == 1 else None
+    if raw is not None and isinstance(raw.get("usage"), Mapping):
+        reported: JsonObject = raw["usage"]
+        return reported
+    known = [reply.usage for reply in made if reply.usage is not None]
+    return _usage_to_json(sum(known, Usage())) if known or not made else None
+
+
+def report(outcome: Outcome, asked: Asked) -> dict[str, Json]:
+    """Return the ``polyroute`` field: what was asked of whom, and what it cost."""
+    trace = outcome.trace
+    called = [item for trace in outcome.traces for item in _called(trace)]
+    own = [reply.usage for _, reply, is_own in called if is_own and reply.usage is not None]
+    fields: dict[str, Json] = {
+        "trace_id": trace.request.id,
+        "policy": asked.choice.name,
+        "seed": trace.request.seed,
+        "usd": _usd(outcome),
+        "rounds": sum(trace.rounds for trace in outcome.traces),
+        "seconds": round(sum(trace.seconds for trace in outcome.traces), 6),
+        "usage": _usage_to_json(sum((t.usage for t in outcome.traces), Usage())),
+        "own_usage": _usage_to_json(sum(own, Usage())),
+        "calls": [_call_to_json(reply, is_own) for _, reply, is_own in called],
+    }
+    if trace.steps:
+        fields["reason"] = trace.steps[-1].decision.reason
+        facts = _facts(trace)
+        fields |= {"facts": facts} if facts else {}
+    if outcome.fallback is not None:
+        fallback = outcome.fallback
+        fields["fallback"] = {
+            "model": fallback.card,
+            "reason": fallback.reason,
+            "trace_id": fallback.trace_id,
+        }
+    if not outcome.recorded:
+        fields["record"] = "lost"
+    if asked.show_trace:
+        spec = asked.choice.spec if outcome.fallback is None else outcome.fallback.spec
+        fields["trace"] = Record.of(trace, policy=spec).to_json()
+    return fields
+
+
+def headers(outcome: Outcome, asked: Asked) -> dict[str, str]:
+    """Return the headers that say what a run came to."""
+    models = dict.fromkeys(
+        reply.model for trace in outcome.traces for reply in trace.replies if not _refused(reply)
+    )
+    fields = {
+        "x-polyroute-trace-id": outcome.trace.request.id,
+        "x-polyroute-policy": quote(asked.choice.name),
+        "x-polyroute-usd": _usd(outcome) or "unknown",
+        "x-polyroute-models": ",".join(quote(name, safe="/:@") for name in models),
+        "x-polyroute-rounds": str(sum(trace.rounds for trace in outcome.traces)),
+    }
+    if outcome.fallback is not None:
+        fields["x-polyroute-fallback"] = quote(outcome.fallback.card, safe="/:@")
+    if not outcome.recorded:
+        fields["x-polyroute-record"] = "lost"
+    return fields
+
+
+def _called(trace: Trace) -> Iterator[tuple[Call, Reply, bool]]:
+    """Yield every call with its reply, and whether it is the policy's own."""
+    for step in trace.steps:
+        if isinstance(step.decision, Route):
+            for call, reply in zip(step.decision.calls, step.replies, strict=True):
+                yield call, reply, step.decision.own
+
+
+def _call_to_json(reply: Reply, own: bool) -> JsonObject:
+    return {
+        "model": reply.model,
+        "own": own,
+        "usd": None if reply.usd is None else f"{reply.usd:f}",
+        "usage": None if reply.usage is None else _usage_to_json(reply.usage),
+        "seconds": round(reply.seconds, 6),
+        "failure": None if reply.failure is None else reply.failure.kind,
+    }
+
+
+def _facts(trace: Trace) -> JsonObject:
+    decision = trace.steps[-1].decision
+    if not isinstance(decision, Answer):
+        return {}
+    return {key: value for key, value in decision.fields.items() if key not in _OF_A_MESSAGE}
+
+
+def _usd(outcome: Outcome) -> str | None:
+    """Return the exact price of the run; `None` when a part of it is unknown."""
+    bills = [trace.bill for trace in outcome.traces]
+    if any(bill.unknown for bill in bills):
+        return None
+    return f"{sum((bill.usd for bill in bills), Decimal(0)):f}"
+
+
+def _usage_to_json(usage: Usage) -> JsonObject:
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.total,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
+
+
+def _has_choices(raw: JsonObject | None) -> bool:
+    return raw is not None and isinstance(raw.get("choices"), list) and bool(raw["choices"])
+
+
+def _refused(reply: Reply) -> bool:
+    return reply.failure is not None and reply.failure.kind == "budget"

@@ -1,0 +1,203 @@
+"""One request on its way through the loop: the episode, its record, and the declared fallback.
+
+The one decision here: when a policy breaks, the fallback card answers in an episode of its own,
+inside what the first one left of the budget. Both are recorded, and the reply says so.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from polyroute.decision import Failure
+from polyroute.episode import Decided, Episode, Finished, Replied, Streamed
+from polyroute.errors import PolicyError, UnknownModelError
+from polyroute.gateway.asked import Asked
+from polyroute.gateway.errors import ApiError, InvalidError, broken_policy, failed
+from polyroute.gateway.keeper import Keeper
+from polyroute.policies.fixed import Fixed
+from polyroute.protocols import Backend, Policy
+from polyroute.records.record import Status
+from polyroute.trace import Trace
+from polyroute.types import JsonObject, Request
+
+__all__ = ["FellBack", "Happening", "Outcome", "Run"]
+
+
+@dataclass(frozen=True, slots=True)
+class FellBack:
+    """The policy broke, and the fallback card is asked."""
+
+    card: str
+    reason: str
+    trace_id: str
+    """Of the episode that broke."""
+
+    @property
+    def spec(self) -> JsonObject:
+        """What the policy of the fallback's episode is built from."""
+        return {"name": "fixed", "model": self.card}
+
+
+Happening: TypeAlias = Decided | Streamed | Replied | FellBack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run came to."""
+
+    trace: Trace
+    """Of the episode that answered, or was the last to fail."""
+    before: tuple[Trace, ...] = ()
+    """Of the episode whose policy broke."""
+    fallback: FellBack | None = None
+    error: ApiError | None = None
+    """What the client is told; `None` when there is an answer."""
+    recorded: bool = True
+    """Whether every record was kept."""
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """All traces, oldest first: together they are the bill."""
+        return (*self.before, self.trace)
+
+
+class Run:
+    """Carry out one request. Single use.
+
+    Parameters
+    ----------
+    asked : Asked
+        The request.
+    backend : Backend
+        Carries out the calls.
+    keeper : Keeper
+        Keeps the records.
+    fallback : str or None
+        The card that answers when the policy breaks.
+    """
+
+    def __init__(
+        self, asked: Asked, backend: Backend, keeper: Keeper, *, fallback: str | None
+    ) -> None:
+        self._asked = asked
+        self._backend = backend
+        self._keeper = keeper
+        self._fallback = fallback
+        self._traces: list[Trace] = []
+        self._fell_back: FellBack | None = None
+        self._error: ApiError | None = None
+        self._recorded = True
+
+    async def events(self, *, stream: bool) -> AsyncGenerator[Happening]:
+        """Yield what happens as it happens; `outcome` is there when it is over.
+
+        Closing the iterator, or cancelling the task that reads it, cancels the calls that are
+        running, and records what there was.
+
+        Parameters
+        ----------
+        stream : bool
+            Ask backends for the final reply in pieces.
+        """
+        asked = self._asked
+        start = time.monotonic()
+        broken: PolicyError | None = None
+        episode = self._episode(asked.choice.policy, asked.request, asked.choice.spec, stream)
+        try:
+            async with aclosing(episode) as events:
+                async for event in events:
+                    yield event
+        except PolicyError as error:
+            broken = error
+        if broken is None:
+            return
+        trace = self._traces[-1]
+        self._error = self._no_fallback(broken, trace)
+        if self._error is not None or self._fallback is None:
+            return
+        self._fell_back = FellBack(self._fallback, str(broken), asked.request.id)
+        yield self._fell_back
+        request = _again(asked.request, trace, time.monotonic() - start)
+        async with aclosing(
+            self._episode(Fixed(self._fallback), request, self._fell_back.spec, stream)
+        ) as events:
+            async for event in events:
+                yield event
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it came to, once `events` has ended."""
+        trace = self._traces[-1]
+        error = self._error
+        if error is None and trace.answer is None:
+            nothing = Failure("backend", "the episode ended without an answer")
+            error = failed(trace.failure or nothing)
+        return Outcome(
+            trace=trace,
+            before=tuple(self._traces[:-1]),
+            fallback=self._fell_back,
+            error=error,
+            recorded=self._recorded,
+        )
+
+    async def _episode(
+        self, policy: Policy, request: Request, spec: JsonObject, stream: bool
+    ) -> AsyncGenerator[Decided | Streamed | Replied]:
+        """Run one episode, and keep its record however it ends."""
+        episode = Episode(policy, self._backend, request, self._asked.pool)
+        status: Status | None = None
+        why: str | None = None
+        try:
+            async with aclosing(episode.events(stream=stream)) as events:
+                async for event in events:
+                    if not isinstance(event, Finished):
+                        yield event
+        except (asyncio.CancelledError, GeneratorExit):
+            status = "cancelled"
+            raise
+        except Exception as error:
+            status = "failed"
+            why = str(error) if isinstance(error, PolicyError) else repr(error)
+            raise
+        finally:
+            self._traces.append(episode.trace)
+            kept = await self._keeper.keep(episode.trace, policy=spec, status=status, error=why)
+            self._recorded = self._recorded and kept
+
+    def _no_fallback(self, broken: PolicyError, trace: Trace) -> ApiError | None:
+        """Return what the client is told when the fallback cannot answer; `None` when it can."""
+        asked = self._asked
+        if asked.restricted and isinstance(broken.__cause__, UnknownModelError):
+            return InvalidError(
+                f"the policy {asked.choice.name!r} needs a card that polyroute.allow and "
+                f"polyroute.deny leave out: {broken.__cause__}",
+                param="polyroute.allow",
+            )
+        if self._fallback is None:
+            return broken_policy(str(broken))
+        if self._fallback not in asked.pool.ids:
+            why = "is left out by this request"
+            return broken_policy(f"{broken} (the fallback {self._fallback!r} {why})")
+        limits = asked.request.budget
+        open_end = trace.bill.unknown and limits.usd is not None
+        if open_end or (limits.tokens is not None and any(r.usage is None for r in trace.replies)):
+            why = "cannot be asked: what a failed call cost is unknown, and so is what is left"
+            return broken_policy(f"{broken} (the fallback {self._fallback!r} {why})")
+        return None
+
+
+def _again(request: Request, trace: Trace, seconds: float) -> Request:
+    """Return the request of the fallback's episode: the same, with what is left to spend."""
+    left = trace.left
+    limit = request.budget.seconds
+    budget = replace(
+        request.budget,
+        usd=left.usd,
+        seconds=None if limit is None else max(0.0, limit - seconds),
+        rounds=1,
+        tokens=left.tokens,
+    )
+    return replace(request, id=f"{request.id}-fallback", budget=budget)
