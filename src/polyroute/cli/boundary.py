@@ -37,5 +37,5 @@ def _code(error: PolyrouteError) -> ExitCode:
 
 
 def _say(message: str) -> None:
-    """Write the message, its remedy on a line of its own."""
-    typer.echo(f"{typer.style('error:', fg='red', bold=True)} {message}", err=True)
+    """Write the message as it is: this module is loaded by every command, `rich` is not."""
+    typer.echo(f"error: {message}", err=True)

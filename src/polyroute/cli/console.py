@@ -21,7 +21,8 @@ __all__ = [
     # where to write
     "err", "is_live", "out",
     # what to write
-    "hint", "note", "warn", "working", "write_answer", "write_json", "write_line", "write_table",
+    "hint", "note", "report", "warn", "working",
+    "write_answer", "write_json", "write_line", "write_table",
     # how it looks
     "clip", "dollars", "plural", "printable", "table",
 ]  # fmt: skip
@@ -54,7 +55,13 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """Say what went wrong without ending the command."""
-    err().print(Text.assemble(("warning: ", "bold yellow"), text), soft_wrap=True)
+    report("warning", text)
+
+
+def report(level: str, text: str) -> None:
+    """Say something after its `level`: ``error``, ``warning``, ``ok``."""
+    style = {"error": "bold red", "warning": "bold yellow"}.get(level, "bold green")
+    err().print(Text.assemble((f"{level}: ", style), text), soft_wrap=True)
 
 
 def hint(text: str) -> None:

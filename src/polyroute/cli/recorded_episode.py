@@ -9,11 +9,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from polyroute.cli.console import note, warn
-from polyroute.cli.construction import Chosen, choose, new_id, opened
+from polyroute.cli.construction import Chosen, opened
 from polyroute.cli.live import View, view
 from polyroute.config import Setup
 from polyroute.episode import Episode
 from polyroute.errors import PolicyError, RecordError
+from polyroute.policies.fixed import Fixed
 from polyroute.protocols import Backend
 from polyroute.records.record import Record, Status
 from polyroute.trace import Trace
@@ -64,9 +65,10 @@ class RecordedEpisode:
             if ended.record.error is None or fallback is None or rest is None:
                 return ended
             warn(f"the policy broke ({ended.record.error}); asking the fallback {fallback}")
-            again = replace(request, id=new_id(), budget=rest)
-            card = choose(fallback, {}, self._setup.pool)
-            return replace(await self._run(card, again, backend), lost=ended.lost)
+            again = replace(request, id=f"{request.id}-fallback", budget=rest)
+            card = Chosen(Fixed(fallback), {"name": "fixed", "model": fallback})
+            second = await self._run(card, again, backend)
+            return replace(second, lost=second.lost or ended.lost)
 
     async def _run(self, chosen: Chosen, request: Request, backend: Backend) -> Ended:
         episode = Episode(chosen.policy, backend, request, self._setup.pool)
@@ -111,13 +113,16 @@ class RecordedEpisode:
 def _rest(trace: Trace) -> Budget | None:
     """Return what a second episode may spend; `None` when nobody knows what the first one cost."""
     budget = trace.request.budget
-    if trace.bill.unknown and budget.usd is not None:
+    unknown_usage = any(reply.usage is None for reply in trace.replies)
+    if (trace.bill.unknown and budget.usd is not None) or (
+        unknown_usage and budget.tokens is not None
+    ):
         return None
     left = trace.left
     return replace(
         budget,
         usd=left.usd,
         seconds=left.seconds,
-        rounds=max(1, left.rounds),
+        rounds=1,
         tokens=left.tokens,
     )
