@@ -263,7 +263,7 @@ def test_steps_of_a_policy_in_front_are_left_alone():
     assert [call.model for call in probes.calls] == ["probe"] * 3
     trace = trace.with_step(Step(probes, tuple(Reply(model="probe", text="x") for _ in range(3))))
     answer = asyncio.run(one.decide(trace))
-    assert (answer.text, answer.fields["winner_reply"]) == ("x", 1)
+    assert (answer.text, answer.fields["winner_reply"]) == ("x", 0)
 
 
 def first_word(text):

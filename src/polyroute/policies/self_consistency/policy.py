@@ -57,7 +57,7 @@ class _Said:
     """A good reply, and what it answers."""
 
     reply: int
-    """Its place in ``trace.replies``."""
+    """Its place among this policy's replies; the first probe's is 0."""
     model: str
     text: str
     answer: str | None
@@ -91,8 +91,8 @@ class SelfConsistency:
     ===== ============ ================================================================
 
     The answer is the unchanged text of one reply; ``Answer.fields`` has ``sigma``, ``mode``,
-    ``probe_answers``, ``arena_answers``, ``winner`` (model), ``winner_reply`` (its place in
-    ``trace.replies``), ``selected_by`` and ``warning``.
+    ``probe_answers``, ``arena_answers``, ``winner`` (model), ``winner_reply`` (its place among
+    this policy's replies, the first probe's being 0), ``selected_by`` and ``warning``.
 
     When fewer than three probes reply, sigma is unknown and the full arena is asked. A member of
     the arena that fails, refuses or says nothing is left out. When nobody of the arena has
@@ -216,30 +216,28 @@ class SelfConsistency:
                 break
         else:
             return None
-        probes = self._said(trace, start)
+        steps = trace.steps[start:]
+        probes = self._said(steps, 0)
         spread = sigma([said.answer for said in probes]) if len(probes) == _PROBES else None
         mode: Mode = "full_arena"
         if spread is not None and spread < 1:
             mode = "single_agent" if spread == 0 else "arena_lite"
-        later = trace.steps[start + 1 :]
         return _Heard(
             probes=probes,
             sigma=spread,
             mode=mode,
-            arena=tuple(said for said in self._said(trace, start + 1) if said.text.strip())
-            if later
+            arena=tuple(said for said in self._said(steps, 1) if said.text.strip())
+            if len(steps) > 1
             else None,
-            judged=later[1] if len(later) > 1 else None,
+            judged=steps[2] if len(steps) > 2 else None,
         )
 
-    def _said(self, trace: Trace, step: int) -> tuple[_Said, ...]:
-        """Return the good replies of one step, in call order."""
-        if step >= len(trace.steps):
-            return ()
-        before = sum(len(earlier.replies) for earlier in trace.steps[:step])
+    def _said(self, steps: Sequence[Step], which: int) -> tuple[_Said, ...]:
+        """Return the good replies of one of this policy's steps, in call order."""
+        before = sum(len(earlier.replies) for earlier in steps[:which])
         return tuple(
             _Said(before + k, reply.model, reply.text, self._canonical(reply.text))
-            for k, reply in enumerate(trace.steps[step].replies)
+            for k, reply in enumerate(steps[which].replies)
             if reply.ok
         )
 
