@@ -36,6 +36,7 @@ class Replay:
     When there are several samples of an answer, the call's ``seed`` (without one, the request's
     seed) chooses: sample number *seed modulo how many there are*, so that calls with consecutive
     seeds get different samples for as long as there are any.
+    Of a table with one sample, every repetition gets the same text.
 
     Usage, price and seconds are the recorded ones; where the table has no price, the loop prices
     the usage by the card. Where it has no text, the answer somebody extracted (``pred``) stands
