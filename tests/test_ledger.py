@@ -59,6 +59,8 @@ def test_the_bound_is_never_below_the_bytes_of_the_text():
         ("m-2026-11-22", "m"),
         ("m-mini-20261122", "m"),
         ("dear", "dear"),
+        ("m-0613", "m"),
+        ("m-5", None),
         ("m-pro", None),
         ("something-else", None),
         ("unpriced", None),

@@ -7,6 +7,7 @@ of its own is given the limit that the budget can pay.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_FLOOR, Decimal
@@ -16,7 +17,12 @@ from polyroute.pool import ModelCard, Pool
 from polyroute.trace import Reply
 from polyroute.types import Budget, Json, Message, Request
 
-__all__ = ["Ledger", "Reservation", "price", "prompt_bound"]
+__all__ = ["SNAPSHOT", "Ledger", "Reservation", "price", "prompt_bound"]
+
+SNAPSHOT = re.compile(r"-(\d{4}|\d{6}|\d{8}|\d{4}-\d\d(-\d\d)?)")
+"""What follows a name when a dated snapshot answers: ``-0613``, ``-20260131``, ``-2026-01-31``.
+
+A version (``-5``) is another model."""
 
 _MILLION = Decimal(1_000_000)
 
@@ -185,10 +191,9 @@ def _who_answered(asked: ModelCard, answered_by: str | None, pool: Pool) -> Mode
         return asked
     if answered_by in pool.ids or any(answered_by in card.aliases for card in pool):
         return pool.card(answered_by)
-    for name in (asked.id, *asked.aliases):
-        rest = answered_by.removeprefix(f"{name}-")
-        if rest != answered_by and rest.replace("-", "").isdigit():
-            return asked
+    names = (asked.id, *asked.aliases)
+    if any(SNAPSHOT.fullmatch(answered_by.removeprefix(name)) for name in names):
+        return asked
     return None
 
 

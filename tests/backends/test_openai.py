@@ -527,7 +527,8 @@ def test_a_redirect_is_not_followed():
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_silence_before_the_reply_times_out_and_may_be_billed(stream):
-    asked = ask(hangs, stream=stream, first_token_s=0.1)
+    limit = "first_token_s" if stream else "total_s"
+    asked = ask(hangs, stream=stream, **{limit: 0.1})
     assert isinstance(asked.error, UpstreamTimeoutError)
     assert asked.error.billed
     assert "0.1 s" in str(asked.error)
@@ -896,7 +897,7 @@ def test_an_episode_streams():
 def test_a_failed_episode_has_a_typed_failure_and_an_unknown_bill_only_where_it_is_unknown():
     trace = episode(says(status=500))
     assert (trace.failure.kind, trace.usd) == ("unavailable", Decimal(0))
-    trace = episode(hangs, first_token_s=0.1)
+    trace = episode(hangs, total_s=0.1)
     assert (trace.failure.kind, trace.usd) == ("timeout", None)
 
 

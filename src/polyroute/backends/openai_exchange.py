@@ -210,7 +210,8 @@ def note_when_sent() -> aiohttp.TraceConfig:
         exchange = context.trace_request_ctx
         if isinstance(exchange, Exchange):
             exchange.sent = True
-            exchange.allow(exchange.instance.first_token_s)
+            if exchange.emit is not None:
+                exchange.allow(exchange.instance.first_token_s)
 
     config = aiohttp.TraceConfig()
     config.on_request_headers_sent.append(sent)

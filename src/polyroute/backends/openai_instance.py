@@ -40,7 +40,7 @@ class Instance:
     connect_s: float = 5.0
     """Seconds to make a connection."""
     first_token_s: float = 60.0
-    """Seconds from sending to the first token; to the whole reply when it is not streamed."""
+    """Seconds from sending to the first token of a stream; a whole reply has `total_s`."""
     total_s: float = 300.0
     """Seconds from the start of the call to its end, earlier attempts included."""
     name: str | None = None

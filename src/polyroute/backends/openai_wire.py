@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from polyroute.decision import Call
 from polyroute.errors import BackendError
+from polyroute.ledger import SNAPSHOT
 from polyroute.pool import ModelCard
 from polyroute.types import Json, JsonObject, Request, Usage
 
@@ -296,13 +297,9 @@ def answered_by(said: str | None, *, asked: str, card: ModelCard) -> str | None:
         return None
     if said_parts == asked_parts[-1:]:
         return None
-    if asked not in (card.id, *card.aliases) and _DATE.fullmatch(said.removeprefix(asked)):
+    if asked not in (card.id, *card.aliases) and SNAPSHOT.fullmatch(said.removeprefix(asked)):
         return None
     return said
-
-
-_DATE = re.compile(r"-(\d{4}|\d{6}|\d{8}|\d{4}-\d\d(-\d\d)?)")
-"""As in ``-0613``, ``-20260131``, ``-2026-01-31``; a version (``-5``) is another model."""
 
 
 def _parts(name: str) -> list[str]:
