@@ -32,7 +32,10 @@ def test_a_python_block_runs(code, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_a_yaml_block_is_a_configuration_or_a_part_of_one(text):
+def test_a_yaml_block_is_a_configuration_or_a_part_of_one(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "my-model.gguf").write_bytes(b"GGUF" + bytes(100))
     content = config.yaml.safe_load(text)
     if not isinstance(content, dict) or not set(content) <= set(config.Settings.model_fields):
         pytest.skip("not a polyroute configuration")
