@@ -184,16 +184,12 @@ class JsonlStore:
         """Do nothing: the file is open only while it is used."""
 
     def _entries(self, size: int | None = None) -> Iterator[Entry]:
-        """Read the lines; those that are added meanwhile are left out."""
-        with self._reading() as file:
-            left = _size(file) if size is None else size
-        with self._reading(lock=False) as file, os.fdopen(os.dup(file), "rb") as lines:
-            lines.seek(0)
-            for k, line in enumerate(lines, start=1):
-                if left <= 0:
-                    return
-                left -= len(line)
-                yield _entry(f"line {k}", line)
+        """Read the lines; those that are added meanwhile are left out, and need not wait."""
+        if size is None:
+            with self._reading() as file:
+                size = _size(file)
+        with self._reading(lock=False) as file:
+            yield from _lines(file, size)
 
     @contextmanager
     def _reading(self, *, lock: bool = True) -> Iterator[int]:
@@ -259,11 +255,22 @@ class JsonlStore:
             # the head is lost: its place is taken by the last record there is
             _log.warning("%s is missing or damaged; made anew from the records", self._head_path)
             last = Head()
-            for entry in self._entries(size):
+            for entry in _lines(file, size):
                 if entry.record is not None:
                     last = Head(entry.record.number or 0, entry.record.hash)
             return size, last
         return size, _advance(file, *(stored or (Head(), 0)))[0]
+
+
+def _lines(file: int, size: int) -> Iterator[Entry]:
+    """Read the lines of the first `size` bytes."""
+    with os.fdopen(os.dup(file), "rb") as lines:
+        lines.seek(0)
+        for k, line in enumerate(lines, start=1):
+            if size <= 0:
+                return
+            size -= len(line)
+            yield _entry(f"line {k}", line)
 
 
 def _advance(file: int, head: Head, size: int) -> tuple[Head, int]:

@@ -8,7 +8,7 @@ itself alone.
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -123,7 +123,7 @@ class Record:
             If `created_at` has no time zone.
         """
         request = trace.request
-        budget = asdict(request.budget)
+        budget = _flat(request.budget)
         budget["usd"] = _decimal_to_json(request.budget.usd)
         wire = {
             "messages": [message.to_json() for message in request.messages],
@@ -179,7 +179,7 @@ class Record:
         """Return the JSON form; dollars are strings, so that no digit is lost."""
         wire = {name: getattr(self, name) for name in _FIELDS}
         wire["bill"] = {"usd": str(self.bill.usd), "unknown": self.bill.unknown}
-        wire["usage"] = asdict(self.usage)
+        wire["usage"] = _flat(self.usage)
         return wire
 
     @classmethod
@@ -341,8 +341,8 @@ _AS_THEY_ARE = (
 def _reply_to_json(reply: Reply) -> JsonObject:
     wire = {name: getattr(reply, name) for name in _AS_THEY_ARE}
     wire["usd"] = _decimal_to_json(reply.usd)
-    wire["usage"] = None if reply.usage is None else asdict(reply.usage)
-    wire["failure"] = None if reply.failure is None else asdict(reply.failure)
+    wire["usage"] = None if reply.usage is None else _flat(reply.usage)
+    wire["failure"] = None if reply.failure is None else _flat(reply.failure)
     wire["logprobs"] = None
     if reply.logprobs is not None:
         # a token that was impossible has log-probability -inf, which is no JSON number
@@ -361,6 +361,11 @@ def _reply_from_json(wire: JsonObject) -> Reply:
         if logprobs is None
         else tuple(float(x) if isinstance(x, str) else x for x in logprobs),
     )
+
+
+def _flat(value: Usage | Failure | Budget) -> dict[str, Json]:
+    """Return the fields, without the deep copies of `dataclasses.asdict`."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def _decimal(text: str | None) -> Decimal | None:
