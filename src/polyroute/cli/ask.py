@@ -10,6 +10,7 @@ import typer
 from polyroute.cli.console import err, hint, note, warn, write_answer, write_json
 from polyroute.cli.construction import choose, new_id, refuse_unknown_prices, setup_from
 from polyroute.cli.exit_codes import ExitCode, leave
+from polyroute.cli.lazy import command
 from polyroute.cli.ledger_table import ledger_table
 from polyroute.cli.narration import summary
 from polyroute.cli.options import AsJson, ConfigFile, MaxRounds, MaxUsd, PolicyName
@@ -19,7 +20,7 @@ from polyroute.types import Message, Request
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command()

@@ -5,8 +5,8 @@ characters that could drive a terminal.
 """
 
 import json
+import re
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -152,9 +152,14 @@ def printable(text: str) -> str:
     >>> printable("red: \x1b[31m!")
     'red: [31m!'
     """
-    return "".join(
-        char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs")
-    )
+    return _CONTROLS.sub("", text)
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but for tab and line end, and halves of characters that UTF-8 cannot write."""
+
+
+_SCANNED = 10
 
 
 def clip(text: str, limit: int = 100) -> str:
@@ -165,5 +170,7 @@ def clip(text: str, limit: int = 100) -> str:
     >>> clip("one\n two   three", 9)
     'one two …'
     """
-    line = " ".join(printable(text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    start = text[: _SCANNED * limit]  # a reply may be megabytes
+    line = " ".join(printable(start).split())
+    is_whole = len(line) <= limit and len(start) == len(text)
+    return line if is_whole else line[: limit - 1] + "…"

@@ -3,12 +3,12 @@
 import asyncio
 from pathlib import Path
 
-import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from polyroute.cli.console import err, is_live, table, write_json, write_table
 from polyroute.cli.exit_codes import ExitCode, leave
 from polyroute.cli.findings import Finding, findings
+from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson, ConfigFile
 from polyroute.cli.probes import installed, probe_cards, probe_records, probe_weights
 from polyroute.config import Setup, build, find, read
@@ -16,7 +16,7 @@ from polyroute.errors import ConfigError
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command()

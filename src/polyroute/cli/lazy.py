@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-__all__ = ["Entry", "LazyGroup", "group"]
+__all__ = ["Entry", "LazyGroup", "command", "group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class LazyGroup(TyperGroup):
         return command
 
 
+def command() -> typer.Typer:
+    """Return the application of one command, to decorate its function with."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
 def group(entries: Mapping[str, Entry], *, line: str) -> typer.Typer:
     """Return the application of a group of `entries`.
 
@@ -60,7 +65,13 @@ def group(entries: Mapping[str, Entry], *, line: str) -> typer.Typer:
         What the help of the group itself says.
     """
     commands = type("Commands", (LazyGroup,), {"table": entries})
-    app = typer.Typer(cls=commands, help=line, no_args_is_help=True, rich_markup_mode=None)
+    app = typer.Typer(
+        cls=commands,
+        help=line,
+        no_args_is_help=True,
+        add_completion=False,  # the root has it, for all
+        rich_markup_mode=None,
+    )
     app.callback()(_nothing)  # typer wants one to see a group in it
     return app
 

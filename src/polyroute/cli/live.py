@@ -21,6 +21,8 @@ __all__ = ["LiveView", "PlainView", "View", "view"]
 class View(Protocol):
     """Show the events of one episode."""
 
+    streams: bool
+    """Whether it shows the final reply in pieces."""
     delivered: bool
     """Whether the whole answer is on standard output already."""
 
@@ -40,6 +42,8 @@ def view(*, plain: bool) -> View:
 
 class PlainView:
     """Say on standard error who is asked what, and what came back."""
+
+    streams = False
 
     def __init__(self) -> None:
         self.delivered = False
@@ -81,6 +85,8 @@ class PlainView:
 
 class LiveView(PlainView):
     """Show besides what is waited for, and write the final reply as it comes."""
+
+    streams = True
 
     def __init__(self) -> None:
         super().__init__()

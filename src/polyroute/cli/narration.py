@@ -6,6 +6,8 @@ from polyroute.trace import Reply, Trace
 
 __all__ = ["facts", "heading", "reply_line", "summary"]
 
+_SCALAR = (str, int, float)
+
 
 def heading(decision: Decision, number: int | None = None) -> str:
     """Return who is asked and why.
@@ -24,7 +26,9 @@ def heading(decision: Decision, number: int | None = None) -> str:
     """
     why = f" ({clip(decision.reason, 200)})" if decision.reason else ""
     if isinstance(decision, Answer):
-        return f"{'gives up' if decision.failure else 'answers'}{why}"
+        said = [f"{key} {v}" for key, v in decision.fields.items() if isinstance(v, _SCALAR)]
+        more = f": {clip(', '.join(said), 300)}" if said else ""
+        return f"{'gives up' if decision.failure else 'answers'}{why}{more}"
     asked = ", ".join(call.model for call in decision.calls)
     place = "thinking: " if decision.own else "" if number is None else f"round {number}: "
     return f"{place}asks {asked}{why}"

@@ -2,9 +2,8 @@
 
 import inspect
 
-import typer
-
 from polyroute.cli.console import table, warn, write_json, write_table
+from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson
 from polyroute.errors import ConfigError
 from polyroute.registry import load, names
@@ -12,7 +11,7 @@ from polyroute.types import Json
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command()

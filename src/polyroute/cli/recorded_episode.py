@@ -76,7 +76,7 @@ class RecordedEpisode:
         status: Status | None = None
         error: str | None = None
         try:
-            async with aclosing(episode.events()) as events:
+            async with aclosing(episode.events(stream=shown.streams)) as events:
                 async for event in events:
                     shown.show(event)
         except asyncio.CancelledError:

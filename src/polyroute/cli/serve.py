@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from polyroute.cli.lazy import command
 from polyroute.cli.options import ConfigFile
 from polyroute.config import read
 from polyroute.gateway.serve import serve as listen
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command()

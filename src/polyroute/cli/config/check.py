@@ -9,13 +9,14 @@ from polyroute.cli.console import clip, hint, plural, report, write_json, write_
 from polyroute.cli.construction import setup_from
 from polyroute.cli.exit_codes import ExitCode, leave
 from polyroute.cli.findings import Finding, findings
+from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson
 from polyroute.config import Setup, find, state_folder
 from polyroute.types import Json
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command()

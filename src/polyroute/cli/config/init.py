@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 from polyroute.cli.console import hint, note
+from polyroute.cli.lazy import command
 from polyroute.config import DEFAULT
 from polyroute.errors import ConfigError
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command()

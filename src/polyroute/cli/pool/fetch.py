@@ -8,10 +8,11 @@ from rich.text import Text
 
 from polyroute.backends.weights import EMBEDDED, fetch
 from polyroute.cli.console import clip, err, note, write_line
+from polyroute.cli.lazy import command
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command(name="fetch")

@@ -1,15 +1,14 @@
 """`polyroute pool list`: the candidates, one line each."""
 
-import typer
-
 from polyroute.cli.console import table, write_json, write_table
+from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson, ConfigFile
 from polyroute.cli.pool.card import backend_in_words, price_in_words, to_json
 from polyroute.config import read
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command()

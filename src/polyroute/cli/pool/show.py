@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from polyroute.cli.console import write_json, write_line
+from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson, ConfigFile
 from polyroute.cli.pool.card import price_in_words, to_json
 from polyroute.config import CardSettings, read
@@ -13,7 +14,7 @@ from polyroute.spec import nearest
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command()

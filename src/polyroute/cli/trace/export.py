@@ -9,6 +9,7 @@ import typer
 from polyroute.cli.console import note, plural, working
 from polyroute.cli.construction import store_from
 from polyroute.cli.exit_codes import ExitCode, leave
+from polyroute.cli.lazy import command
 from polyroute.cli.options import ConfigFile
 from polyroute.cli.stored import report_problems
 from polyroute.records.export import Format
@@ -16,7 +17,7 @@ from polyroute.records.export import export as write
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command()

@@ -8,6 +8,7 @@ import typer
 from polyroute.cli.console import clip, dollars, table, write_json, write_table
 from polyroute.cli.construction import store_from
 from polyroute.cli.exit_codes import ExitCode, leave
+from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson, ConfigFile
 from polyroute.cli.stored import question_of, report_problems
 from polyroute.records.record import Record, Status
@@ -16,7 +17,7 @@ from polyroute.types import Json
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 _SHORT = 12
 """Characters of an id that are shown: those of a time-ordered one that hold its millisecond."""

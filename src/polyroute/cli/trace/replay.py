@@ -12,6 +12,7 @@ import typer
 from polyroute.cli.console import note, plural, warn, write_json, write_line
 from polyroute.cli.construction import Chosen, choose, configured_specs, store_from
 from polyroute.cli.exit_codes import ExitCode, leave
+from polyroute.cli.lazy import command
 from polyroute.cli.narration import heading
 from polyroute.cli.options import AsJson, ConfigFile, MaxRounds, MaxUsd, PolicyName
 from polyroute.cli.stored import report_problems, the_record
@@ -25,7 +26,7 @@ from polyroute.types import Json
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command()

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-import typer
 from rich.text import Text
 
 from polyroute.cli.console import out, printable, write_json, write_table
 from polyroute.cli.construction import store_from
+from polyroute.cli.lazy import command
 from polyroute.cli.ledger_table import ledger_table
 from polyroute.cli.narration import facts, heading, reply_line, summary
 from polyroute.cli.options import AsJson, ConfigFile, TraceId
@@ -16,7 +16,7 @@ from polyroute.trace import Trace
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 _REPLY_CHARS = 2_000
 

@@ -8,13 +8,14 @@ import typer
 from polyroute.cli.console import plural, warn, working, write_json, write_line
 from polyroute.cli.construction import store_at, store_from
 from polyroute.cli.exit_codes import ExitCode, leave
+from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson, ConfigFile
 from polyroute.records.chain import Verdict
 from polyroute.records.store import RecordStore
 
 __all__ = ["app"]
 
-app = typer.Typer(rich_markup_mode=None)
+app = command()
 
 
 @app.command()
