@@ -1,9 +1,11 @@
 """What can be read, who is let in, and what happens to records and to clients that leave."""
 
+import asyncio
 import json
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +18,7 @@ from polyroute.config import Settings, Setup
 from polyroute.errors import ConfigError, RecordError
 from polyroute.gateway.app import create_app
 from polyroute.gateway.serve import serve
+from polyroute.protocols import Delta
 from polyroute.records.jsonl import JsonlStore
 from polyroute.types import Budget
 
@@ -129,6 +132,53 @@ def test_a_client_that_leaves_takes_its_calls_with_it(
     assert record.steps[0]["replies"][0]["failure"]["kind"] == "cancelled"
 
 
+class Endless:
+    """A backend that says one word and then nothing."""
+
+    async def complete(self, call: Any, trace: Any, emit: Any = None) -> Any:
+        if emit is not None:
+            await emit(Delta("So"))
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_server_that_stops_tells_its_clients(server: Any, stream: bool) -> None:
+    backends = dict.fromkeys(server.setup.pool.ids, Endless())
+    app = create_app(replace(server.setup, backends=backends, records=None))
+    body = json.dumps({"model": "echo", "messages": HELLO, "stream": stream}).encode()
+
+    async def stop() -> list[Any]:
+        sent: list[Any] = []
+        begun = asyncio.Event()
+        requests = [{"type": "http.request", "body": body}]
+
+        async def receive() -> Any:
+            if requests:
+                return requests.pop()
+            begun.set()
+            return await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": []}
+        task = asyncio.create_task(app(scope, receive, send))
+        await begun.wait()
+        while stream and len(sent) < 2:
+            await asyncio.sleep(0)
+        task.cancel()
+        await task
+        return sent
+
+    sent = asyncio.run(stop())
+    assert sent[0]["status"] == (200 if stream else 503)
+    assert b"the server is stopping" in sent[-1]["body"]
+    assert not sent[-1].get("more_body")
+
+
 def test_a_card_may_not_be_called_like_a_policy() -> None:
     settings = Settings.model_validate(
         {"pool": [{"id": "polyroute/x", "backend": "scripted"}], "policy": "cheapest"}
@@ -155,3 +205,9 @@ def test_a_server_that_others_can_reach_needs_keys(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("NO_SUCH_KEYS", " , ")
     with pytest.raises(ConfigError, match="NO_SUCH_KEYS"):
         serve(_settings(keys_env="NO_SUCH_KEYS"))
+
+
+def test_a_port_that_is_taken_is_said_before_the_server_starts(server: Any) -> None:
+    port = urlsplit(server.url).port
+    with pytest.raises(ConfigError, match=f"cannot listen on '127.0.0.1', port {port}"):
+        serve(_settings(), port=port)

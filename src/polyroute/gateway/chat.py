@@ -5,7 +5,6 @@ out, the connection is watched, streaming or not.
 """
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from contextlib import aclosing, suppress
 from urllib.parse import quote
@@ -18,12 +17,10 @@ from polyroute.gateway.errors import ApiError, of_status
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.run import Run
 from polyroute.gateway.stream import Chunks, Rounds
-from polyroute.gateway.wire import DisconnectedError, read_body, refuse, respond, start
+from polyroute.gateway.wire import DisconnectedError, read_body, refuse, respond, start, write
 from polyroute.protocols import Backend
 
 __all__ = ["Chat"]
-
-_log = logging.getLogger(__name__)
 
 _EVENTS = "text/event-stream; charset=utf-8"
 
@@ -79,16 +76,14 @@ class Chat:
             return
         run = Run(asked, self._backend, self._keeper, fallback=self._fallback)
         answer = self._stream(run, asked, send) if asked.stream else _whole(run, asked, send)
-        await _while_connected(answer, receive)
+        # a server that stops cancels this task: the client has been told, and there is no more
+        with suppress(asyncio.CancelledError):
+            await _while_connected(answer, receive)
 
     async def _stream(self, run: Run, asked: Asked, send: Send) -> None:
         """Send the answer as it comes; the status is sent with the first piece."""
         chunks = Chunks(asked, self._rounds)
         started = False
-
-        async def write(piece: bytes, *, more: bool) -> None:
-            await send({"type": "http.response.body", "body": piece, "more_body": more})
-
         try:
             async with aclosing(run.events(stream=True)) as events:
                 async for event in events:
@@ -97,33 +92,33 @@ class Chat:
                     if not started:
                         await start(send, 200, _early(asked) | _UNBUFFERED, media=_EVENTS)
                         started = True
-                    await write(piece, more=True)
+                    await write(send, piece, more=True)
             outcome = run.outcome
-            about = report(outcome, asked)
-            if outcome.error is None:
-                piece = chunks.finish(outcome)
-            elif started:
-                piece = chunks.fail(outcome.error, about)
-            else:
-                await refuse(send, outcome.error, report=about, headers=headers(outcome, asked))
+            about, told = report(outcome, asked), headers(outcome, asked)
+            if outcome.error is not None and not started:
+                await refuse(send, outcome.error, report=about, headers=told)
                 return
-        except Exception:
+            last = chunks.fail(outcome.error, about) if outcome.error else chunks.finish(outcome)
+        except (Exception, asyncio.CancelledError) as error:
             if started:
-                _log.exception("a stream broke")
-                await write(chunks.fail(of_status(500, "the gateway broke"), None), more=False)
-                return
+                await write(send, chunks.fail(_cut(error), None), more=False)
+            elif isinstance(error, asyncio.CancelledError):
+                await refuse(send, _cut(error))
             raise
         if not started:
-            told = headers(outcome, asked) | _UNBUFFERED
-            await start(send, 200, told, media=_EVENTS)
-        await write(piece, more=False)
+            await start(send, 200, told | _UNBUFFERED, media=_EVENTS)
+        await write(send, last, more=False)
 
 
 async def _whole(run: Run, asked: Asked, send: Send) -> None:
     """Send the answer when it is whole."""
-    async with aclosing(run.events(stream=False)) as events:
-        async for _ in events:
-            pass
+    try:
+        async with aclosing(run.events(stream=False)) as events:
+            async for _ in events:
+                pass
+    except asyncio.CancelledError as error:
+        await refuse(send, _cut(error))
+        raise
     outcome = run.outcome
     told = headers(outcome, asked)
     if outcome.error is not None:
@@ -142,13 +137,19 @@ async def _while_connected(answer: Coroutine[None, None, None], receive: Receive
         work.cancel()
         gone.cancel()
         await asyncio.gather(work, gone, return_exceptions=True)
-    with suppress(asyncio.CancelledError):
-        work.result()
+    work.result()
 
 
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _cut(error: BaseException) -> ApiError:
+    """Return what a client is told whose answer is cut short; one that has gone hears nothing."""
+    if isinstance(error, asyncio.CancelledError):
+        return of_status(503, "the server is stopping; try again")
+    return of_status(500, "the gateway broke; its log says where")
 
 
 def _early(asked: Asked) -> dict[str, str]:

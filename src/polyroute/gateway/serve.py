@@ -5,6 +5,9 @@ The one decision here: a server that others can reach has keys, or it does not s
 
 import copy
 import ipaddress
+import logging
+import socket
+from contextlib import suppress
 from typing import Any
 
 from polyroute.config import ServerSettings, Settings, build
@@ -24,6 +27,11 @@ except ModuleNotFoundError as error:
 
 __all__ = ["serve"]
 
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+"""Connections that may wait to be taken up."""
+
 _GRACE_S = 10
 """Seconds that running requests are given when the server is told to stop."""
 
@@ -41,8 +49,8 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
     Raises
     ------
     ConfigError
-        If something in `settings` cannot be built, a key is missing, or others could reach a
-        server that has no keys.
+        If something in `settings` cannot be built, a key is missing, the port is taken, or others
+        could reach a server that has no keys.
     """
     server = settings.server.model_copy(
         update={
@@ -52,16 +60,34 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
     )
     keys = _keys(server)
     app = create_app(build(settings), keys=keys)
-    uvicorn.run(
+    listener = _listen(server.host, server.port)
+    config = uvicorn.Config(
         app,
         log_config=_logging(),
-        host=server.host,
-        port=server.port,
-        log_level="info",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
+    _log.info("listening on %s", _url(listener))
+    with listener, suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port now: if it is taken, that is the user's to know, in the user's words."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host!r}, port {port}: {error.strerror or error}; choose another "
+            "with --host and --port, or in server.host and server.port"
+        ) from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
 
 def _logging() -> dict[str, Any]:

@@ -13,7 +13,16 @@ from starlette.types import Receive, Scope, Send
 from polyroute.gateway.errors import ApiError, InvalidError, TooLargeError
 from polyroute.types import Json, JsonObject
 
-__all__ = ["DisconnectedError", "decode", "encode", "read_body", "refuse", "respond", "start"]
+__all__ = [
+    "DisconnectedError",
+    "decode",
+    "encode",
+    "read_body",
+    "refuse",
+    "respond",
+    "start",
+    "write",
+]
 
 _MEGABYTE = 1_000_000
 
@@ -97,13 +106,18 @@ async def start(
     await send({"type": "http.response.start", "status": status, "headers": pairs})
 
 
+async def write(send: Send, piece: bytes, *, more: bool) -> None:
+    """Send a piece of the body, and whether more is to come."""
+    await send({"type": "http.response.body", "body": piece, "more_body": more})
+
+
 async def respond(
     send: Send, body: JsonObject, *, status: int = 200, headers: Mapping[str, str]
 ) -> None:
     """Send a whole JSON response."""
     payload = encode(body)
     await start(send, status, {**headers, "content-length": str(len(payload))})
-    await send({"type": "http.response.body", "body": payload})
+    await write(send, payload, more=False)
 
 
 async def refuse(
