@@ -132,6 +132,13 @@ def test_a_folder_that_cannot_be_made_costs_the_record_and_says_so(store, record
     assert isinstance(caught.value.__cause__, OSError)
 
 
+def test_a_path_that_is_a_folder_is_a_record_error(store, record_of, tmp_path):
+    wrong = type(store)(tmp_path)
+    for use in (lambda: wrong.append(record_of("one")), lambda: list(wrong), wrong.list):
+        with pytest.raises(RecordError, match=str(tmp_path)):
+            use()
+
+
 @contextmanager
 def _largest_file(size):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

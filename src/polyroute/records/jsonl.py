@@ -195,17 +195,18 @@ class JsonlStore:
     def _reading(self, *, lock: bool = True) -> Iterator[int]:
         """Open for reading; a file that does not exist yet is an empty one."""
         try:
-            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            file, lock = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), False
+            try:
+                file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                file, lock = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), False
+            try:
+                if lock:
+                    fcntl.flock(file, fcntl.LOCK_SH)
+                yield file
+            finally:
+                os.close(file)
         except OSError as error:
-            raise RecordError(f"cannot read {self.path}: {error.strerror}") from error
-        try:
-            if lock:
-                fcntl.flock(file, fcntl.LOCK_SH)
-            yield file
-        finally:
-            os.close(file)
+            raise RecordError(f"cannot read {self.path}: {error.strerror or error}") from error
 
     def _scan(self, file: int) -> None:
         """Bring the offsets up to date. Under the mutex."""

@@ -6,7 +6,6 @@ itself alone.
 """
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,13 +15,19 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from typing import Literal, TypeAlias
 
-from polyroute.decision import Failure, decision_from_json
 from polyroute.errors import ConfigError, RecordError
 from polyroute.pool import ModelCard, Pool
 from polyroute.records.canonical import canonical, parse
+from polyroute.records.codec import (
+    flat,
+    request_from_json,
+    request_to_json,
+    step_from_json,
+    step_to_json,
+)
 from polyroute.records.content import Content, conceal_request, conceal_step, conceal_text
-from polyroute.trace import Bill, Reply, Step, Trace
-from polyroute.types import Budget, Json, JsonObject, Message, Request, Usage
+from polyroute.trace import Bill, Trace
+from polyroute.types import Json, JsonObject, Usage
 
 __all__ = ["SCHEMA", "Draft", "Record", "Sealed", "Status"]
 
@@ -122,20 +127,11 @@ class Record:
         RecordError
             If `created_at` has no time zone.
         """
-        request = trace.request
-        budget = _flat(request.budget)
-        budget["usd"] = _decimal_to_json(request.budget.usd)
-        wire = {
-            "messages": [message.to_json() for message in request.messages],
-            "params": request.params,
-            "budget": budget,
-            "seed": request.seed,
-        }
         return cls(
-            id=request.id,
-            request=conceal_request(wire, content),
+            id=trace.request.id,
+            request=conceal_request(request_to_json(trace.request), content),
             pool={"digest": trace.pool.digest, "cards": [card.to_json() for card in trace.pool]},
-            steps=tuple(conceal_step(_step_to_json(step), content) for step in trace.steps),
+            steps=tuple(conceal_step(step_to_json(step), content) for step in trace.steps),
             status=status or _status(trace),
             bill=trace.bill,
             usage=trace.usage,
@@ -158,19 +154,11 @@ class Record:
                 f"the record {self.id!r} was kept without its texts (content: {self.content}), so "
                 "it cannot be replayed; record with content: full"
             )
-        request = self.request
         try:
-            budget = {**request["budget"], "usd": _decimal(request["budget"]["usd"])}
             return Trace(
-                Request(
-                    id=self.id,
-                    messages=tuple(Message.from_json(wire) for wire in request["messages"]),
-                    budget=Budget(**budget),
-                    seed=request["seed"],
-                    params=request["params"],
-                ),
+                request_from_json(self.request, self.id),
                 Pool(ModelCard.from_json(card) for card in self.pool["cards"]),
-                tuple(_step_from_json(step) for step in self.steps),
+                tuple(step_from_json(step) for step in self.steps),
             )
         except (ConfigError, *_MALFORMED) as error:
             raise RecordError(f"the record {self.id!r} describes no trace: {error!r}") from error
@@ -179,7 +167,7 @@ class Record:
         """Return the JSON form; dollars are strings, so that no digit is lost."""
         wire = {name: getattr(self, name) for name in _FIELDS}
         wire["bill"] = {"usd": str(self.bill.usd), "unknown": self.bill.unknown}
-        wire["usage"] = _flat(self.usage)
+        wire["usage"] = flat(self.usage)
         return wire
 
     @classmethod
@@ -316,61 +304,3 @@ def _timestamp(moment: datetime) -> str:
         raise RecordError(f"created_at needs a time zone, got {moment!r}; use datetime.now(UTC)")
     utc = moment.astimezone(UTC).replace(tzinfo=None)
     return f"{utc.isoformat(timespec='microseconds')}Z"
-
-
-def _step_to_json(step: Step) -> JsonObject:
-    return {
-        "decision": step.decision.to_json(),
-        "replies": [_reply_to_json(reply) for reply in step.replies],
-        "seconds": step.seconds,
-    }
-
-
-def _step_from_json(wire: JsonObject) -> Step:
-    replies = tuple(_reply_from_json(reply) for reply in wire["replies"])
-    return Step(decision_from_json(wire["decision"]), replies, wire["seconds"])
-
-
-_AS_THEY_ARE = (
-    "model", "text", "seconds", "first_token_s", "finish_reason", "answered_by", "instance",
-    "attempts", "similarity", "fields",
-)  # fmt: skip
-"""The fields of a reply that are JSON already."""
-
-
-def _reply_to_json(reply: Reply) -> JsonObject:
-    wire = {name: getattr(reply, name) for name in _AS_THEY_ARE}
-    wire["usd"] = _decimal_to_json(reply.usd)
-    wire["usage"] = None if reply.usage is None else _flat(reply.usage)
-    wire["failure"] = None if reply.failure is None else _flat(reply.failure)
-    wire["logprobs"] = None
-    if reply.logprobs is not None:
-        # a token that was impossible has log-probability -inf, which is no JSON number
-        wire["logprobs"] = [x if math.isfinite(x) else str(x) for x in reply.logprobs]
-    return wire
-
-
-def _reply_from_json(wire: JsonObject) -> Reply:
-    logprobs = wire["logprobs"]
-    return Reply(
-        **{name: wire[name] for name in _AS_THEY_ARE},
-        usd=_decimal(wire["usd"]),
-        usage=None if wire["usage"] is None else Usage(**wire["usage"]),
-        failure=None if wire["failure"] is None else Failure(**wire["failure"]),
-        logprobs=None
-        if logprobs is None
-        else tuple(float(x) if isinstance(x, str) else x for x in logprobs),
-    )
-
-
-def _flat(value: Usage | Failure | Budget) -> dict[str, Json]:
-    """Return the fields, without the deep copies of `dataclasses.asdict`."""
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
-
-
-def _decimal(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
-
-
-def _decimal_to_json(value: Decimal | None) -> str | None:
-    return None if value is None else str(value)
