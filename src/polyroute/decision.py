@@ -1,7 +1,7 @@
 """What a policy may say: ask some candidates, or answer."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
 from polyroute.errors import FailureKind
@@ -64,7 +64,7 @@ class Route:
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON form."""
-        return {"type": "route", **asdict(self), "calls": [asdict(call) for call in self.calls]}
+        return {"type": "route", **_fields(self), "calls": [_fields(call) for call in self.calls]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,8 @@ class Answer:
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON form."""
-        return {"type": "answer", **asdict(self)}
+        failure = None if self.failure is None else _fields(self.failure)
+        return {"type": "answer", **_fields(self), "failure": failure}
 
 
 Decision: TypeAlias = Route | Answer
@@ -95,3 +96,8 @@ def decision_from_json(wire: Mapping[str, Json]) -> Decision:
     if wire["failure"] is not None:
         values["failure"] = Failure(**wire["failure"])
     return Answer(**values)
+
+
+def _fields(value: Route | Answer | Call | Failure) -> dict[str, Json]:
+    """Return the fields as they are: `dataclasses.asdict` would copy every level of them."""
+    return {each.name: getattr(value, each.name) for each in fields(value)}
