@@ -21,6 +21,9 @@ def fail(model, prompt):
     from polyroute.errors import BackendError
     raise BackendError("the upstream is down")
 
+def nothing(question):
+    return None
+
 def slowly(model):
     return 60.0
 

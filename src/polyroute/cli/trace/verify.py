@@ -1,11 +1,12 @@
 """`polyroute trace verify`: whether every record is as it was written, and none is missing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from polyroute.cli.console import plural, warn, working, write_json, write_line
+from polyroute.cli.console import hint, plural, warn, working, write_json, write_line
 from polyroute.cli.construction import store_at, store_from
 from polyroute.cli.exit_codes import ExitCode, leave
 from polyroute.cli.lazy import command
@@ -36,7 +37,7 @@ def verify(
     """
     store = store_from(config) if path is None else store_at(path)
     with working("verifying"):
-        verdict = store.verify()
+        verdict = _completed(store.verify(), head)
         lost = head is not None and not _holds(store, head)
     for problem in verdict.problems:
         warn(f"{problem.where} cannot be read: {problem.reason}")
@@ -45,6 +46,18 @@ def verify(
     else:
         write_line(_in_words(verdict, head if lost else None))
     leave(ExitCode.OK if verdict.ok and not lost else ExitCode.RECORDS)
+
+
+def _completed(verdict: Verdict, head: str | None) -> Verdict:
+    """Let a head kept elsewhere stand for the one that the store has lost, or an export never had.
+
+    A head proves that nothing is missing up to it; so it has to be that of the last record.
+    """
+    if verdict.broken is None or verdict.broken.kind != "head":
+        return verdict
+    if head is None:
+        hint("an export has no head of its own: give the one that 'trace verify' printed, --head")
+    return replace(verdict, broken=None) if verdict.head.hash == head else verdict
 
 
 def _holds(store: RecordStore, head: str) -> bool:
