@@ -215,6 +215,23 @@ def test_a_cancelled_call_ends_the_generation(local):
     assert local.watch.pieces < 100
 
 
+def test_a_call_cancelled_during_a_long_prompt_does_not_read_it_to_the_end(local):
+    async def run():
+        task = asyncio.create_task(ask(local, "number " * 450))
+        while local.watch.pieces < 2:  # the first says 0 tokens
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    say(local, max_tokens=1)  # the model is loaded
+    local.watch.returned.clear()
+    local.watch.pieces = 0
+    asyncio.run(run())
+    assert local.watch.returned.wait(30)
+    assert local.watch.pieces <= 4  # of 8 batches
+
+
 def test_calls_at_once_share_the_batches(local):
     order = []
 
