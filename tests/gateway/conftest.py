@@ -189,6 +189,20 @@ class Broken:
         raise KeyError("oops")
 
 
+class Spends:
+    """Asks `model`, and breaks over what it said."""
+
+    method: ClassVar[Method] = Method(when="multi-stage", what=("query",), how="heuristic")
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    async def decide(self, trace: Trace) -> Decision:
+        if not trace.steps:
+            return Route(calls=(Call(self.model, "a sub-query", {"max_tokens": 3}),))
+        raise KeyError("oops")
+
+
 class Rounds:
     """Two rounds, one of them of the policy's own, then an answer written by the policy."""
 
@@ -235,6 +249,8 @@ class Then:
 POLICIES: dict[str, Callable[[], Any]] = {
     "default": lambda: Fixed("bracket"),
     "broken": Broken,
+    "spends": lambda: Spends("bracket"),
+    "spends-unknown": lambda: Spends("garbage"),
     "rounds": Rounds,
     "accepts": Accepts,
     "then-echo": lambda: Then("echo"),

@@ -4,10 +4,13 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+
+from polyroute.records.jsonl import JsonlStore
 
 CREATED = 1_700_000_000
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "extra": {"kept": True}}
@@ -199,6 +202,38 @@ def test_a_broken_policy_is_replaced_by_the_declared_card_and_said_so(
         client.chat.completions.create(model="polyroute/broken", messages=HELLO, stream=True)
     )
     assert streamed[-1].model_extra["polyroute"]["fallback"]["model"] == "bracket"
+
+
+def test_the_fallback_stays_inside_what_the_broken_policy_left(
+    serving: Callable[..., Any], tmp_path: Path
+) -> None:
+    store = JsonlStore(tmp_path / "records.jsonl")
+    client = serving(fallback="echo", records=store).client()
+
+    def ask(policy: str, max_usd: str, prompt: str = "hello") -> Any:
+        return client.chat.completions.create(
+            model=f"polyroute/{policy}",
+            messages=[{"role": "user", "content": prompt}],
+            max_tokens=3,
+            extra_body={"polyroute": {"max_usd": max_usd}},
+        )
+
+    report = ask("spends", "0.001").model_extra["polyroute"]
+    assert report["usd"] == "0.000030"
+    assert [call["model"] for call in report["calls"]] == ["bracket", "echo"]
+    records = {record.id: record for record in store}
+    broken, answered = records[report["fallback"]["trace_id"]], records[report["trace_id"]]
+    assert (broken.status, answered.status) == ("failed", "answered")
+    assert "oops" in str(broken.error)
+    assert answered.policy == {"name": "fixed", "model": "echo"}
+    assert Decimal(answered.request["budget"]["usd"]) == Decimal("0.001") - broken.bill.usd
+
+    with pytest.raises(openai.BadRequestError) as error:
+        ask("spends", "0.0002", "a question too long for what is left " * 10)
+    assert error.value.code == "budget_exceeded"
+    with pytest.raises(openai.InternalServerError, match="unknown") as error:
+        ask("spends-unknown", "0.001")
+    assert error.value.code == "policy_error"
 
 
 def test_a_broken_policy_without_a_fallback_is_an_error_of_ours(client: openai.OpenAI) -> None:

@@ -15,7 +15,7 @@ from polyroute.gateway.asked import Asked, Reader
 from polyroute.gateway.completion import completion, headers, report
 from polyroute.gateway.errors import ApiError, of_status
 from polyroute.gateway.keeper import Keeper
-from polyroute.gateway.run import Run
+from polyroute.gateway.run import FellBack, Run
 from polyroute.gateway.stream import Chunks, Rounds
 from polyroute.gateway.wire import DisconnectedError, read_body, refuse, respond, start, write
 from polyroute.protocols import Backend
@@ -90,7 +90,9 @@ class Chat:
                     if not (piece := chunks.feed(event)):
                         continue
                     if not started:
-                        await start(send, 200, _early(asked) | _UNBUFFERED, media=_EVENTS)
+                        await start(
+                            send, 200, _early(asked, run.fell_back) | _UNBUFFERED, media=_EVENTS
+                        )
                         started = True
                     await write(send, piece, more=True)
             outcome = run.outcome
@@ -152,9 +154,10 @@ def _cut(error: BaseException) -> ApiError:
     return of_status(500, "the gateway broke; its log says where")
 
 
-def _early(asked: Asked) -> dict[str, str]:
+def _early(asked: Asked, fell_back: FellBack | None) -> dict[str, str]:
     """Return the headers that are known before the end."""
-    return {
-        "x-polyroute-trace-id": asked.request.id,
+    told = {
+        "x-polyroute-trace-id": asked.request.id if fell_back is None else fell_back.answer_id,
         "x-polyroute-policy": quote(asked.choice.name),
     }
+    return told if fell_back is None else {**told, "x-polyroute-fallback": quote(fell_back.card)}

@@ -36,6 +36,11 @@ class FellBack:
     """Of the episode that broke."""
 
     @property
+    def answer_id(self) -> str:
+        """Id of the trace of the fallback's own episode."""
+        return f"{self.trace_id}-fallback"
+
+    @property
     def spec(self) -> JsonObject:
         """What the policy of the fallback's episode is built from."""
         return {"name": "fixed", "model": self.card}
@@ -87,7 +92,8 @@ class Run:
         self._keeper = keeper
         self._fallback = fallback
         self._traces: list[Trace] = []
-        self._fell_back: FellBack | None = None
+        self.fell_back: FellBack | None = None
+        """Set when the policy has broken and the fallback card is asked."""
         self._error: ApiError | None = None
         self._recorded = True
 
@@ -118,11 +124,12 @@ class Run:
         self._error = self._no_fallback(broken, trace)
         if self._error is not None or self._fallback is None:
             return
-        self._fell_back = FellBack(self._fallback, str(broken), asked.request.id)
-        yield self._fell_back
-        request = _again(asked.request, trace, time.monotonic() - start)
+        self.fell_back = FellBack(self._fallback, str(broken), asked.request.id)
+        yield self.fell_back
+        seconds = time.monotonic() - start
+        request = _again(asked.request, trace, seconds, id=self.fell_back.answer_id)
         async with aclosing(
-            self._episode(Fixed(self._fallback), request, self._fell_back.spec, stream)
+            self._episode(Fixed(self._fallback), request, self.fell_back.spec, stream)
         ) as events:
             async for event in events:
                 yield event
@@ -138,7 +145,7 @@ class Run:
         return Outcome(
             trace=trace,
             before=tuple(self._traces[:-1]),
-            fallback=self._fell_back,
+            fallback=self.fell_back,
             error=error,
             recorded=self._recorded,
         )
@@ -189,7 +196,7 @@ class Run:
         return None
 
 
-def _again(request: Request, trace: Trace, seconds: float) -> Request:
+def _again(request: Request, trace: Trace, seconds: float, *, id: str) -> Request:
     """Return the request of the fallback's episode: the same, with what is left to spend."""
     left = trace.left
     limit = request.budget.seconds
@@ -200,4 +207,4 @@ def _again(request: Request, trace: Trace, seconds: float) -> Request:
         rounds=1,
         tokens=left.tokens,
     )
-    return replace(request, id=f"{request.id}-fallback", budget=budget)
+    return replace(request, id=id, budget=budget)

@@ -6,6 +6,7 @@ The one decision here: a server that others can reach has keys, or it does not s
 import copy
 import ipaddress
 import logging
+import os
 import socket
 from contextlib import suppress
 from typing import Any
@@ -80,9 +81,14 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigError(
-            f"cannot listen on {host!r}, port {port}: {error.strerror or error}; choose another "
+            f"cannot listen on {host!r}, port {port}: {_why(error)}; choose another "
             "with --host and --port, or in server.host and server.port"
         ) from error
+
+
+def _why(error: OSError) -> str:
+    """Return the system's own words, without what was added to them."""
+    return str(error) if error.errno is None or error.errno < 0 else os.strerror(error.errno)
 
 
 def _url(listener: socket.socket) -> str:
