@@ -8,9 +8,9 @@ Replies are not the user's words: they go through `polyroute.observation`.
 import re
 from collections.abc import Sequence
 
-from polyroute.types import Message
+from polyroute.types import Json, Message, Request
 
-__all__ = ["conversation", "fence"]
+__all__ = ["answer_params", "conversation", "fence"]
 
 
 def conversation(messages: Sequence[Message]) -> str:
@@ -43,6 +43,25 @@ def fence(tag: str, text: str) -> str:
     """
     closing = re.compile(rf"<(?=\s*/\s*{re.escape(tag)}\b)", re.IGNORECASE)
     return f"<{tag}>\n{closing.sub('‹', text)}\n</{tag}>"
+
+
+def answer_params(request: Request) -> dict[str, Json]:
+    """Return the request's parameters for a call that writes the answer from a policy's prompt.
+
+    Those that shape the answer stay (`max_tokens`, `response_format`, …); tools go, because such
+    a call merges what is known, and so does `n`.
+
+    Examples
+    --------
+    >>> answer_params(Request(id="q", messages=(), params={"temperature": 0, "tools": []}))
+    {'temperature': 0}
+    """
+    return {key: value for key, value in request.params.items() if key not in _NOT_MERGED}
+
+
+_NOT_MERGED = frozenset(
+    {"tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "n"}
+)
 
 
 def _shown(message: Message) -> str:
