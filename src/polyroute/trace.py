@@ -209,9 +209,14 @@ class Trace:
         return next((reply.failure for reply in reversed(last.replies) if reply.failure), None)
 
     def give_up(self, reason: str = "") -> Answer:
-        """Return the answer of a policy that has nothing to say, with the last failure it saw."""
-        failures = (reply.failure for reply in reversed(self.replies) if reply.failure)
-        failure = next(failures, Failure("unavailable", "no candidate gave a reply"))
+        """Return the answer of a policy that has nothing to say, with the last failure it saw.
+
+        A refusal is passed over where anything else went wrong: that a specialist is the wrong
+        one to ask explains less than that the right one is down.
+        """
+        failures = [reply.failure for reply in reversed(self.replies) if reply.failure]
+        failures.append(Failure("unavailable", "no candidate gave a reply"))
+        failure = next((f for f in failures[:-1] if f.kind != "refusal"), failures[0])
         return Answer(reason=reason or "every call failed", failure=failure)
 
 
