@@ -7,7 +7,7 @@ what is relayed holds only those that the request asked for.
 from collections.abc import Mapping
 from typing import Any
 
-from polyroute.backends.openai_wire import Completion, StreamedCompletion, read_usage
+from polyroute.backends.chat_completion import Completion, StreamedCompletion, read_usage
 from polyroute.decision import Call
 from polyroute.errors import BackendError, FailureKind
 from polyroute.pool import ModelCard

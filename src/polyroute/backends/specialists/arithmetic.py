@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import mpmath  # type: ignore[import-untyped]  # publishes no annotations
 import sympy
 
-__all__ = ["DIGITS", "NotArithmeticError", "Value", "as_text", "evaluate"]
+__all__ = ["DIGITS", "NotArithmeticError", "Value", "as_text", "evaluate", "real"]
 
 Value: TypeAlias = Any
 """A `Fraction` or an `mpmath.mpf`."""
@@ -199,8 +199,8 @@ class _Parser:
             raise NotArithmeticError("a parenthesis is not closed")
 
 
-def _real(value: Value) -> Value:
-    """Return `value` as a number of 50 digits."""
+def real(value: Value) -> Value:
+    """Return `value` as a number of the digits that mpmath is set to; two such can be compared."""
     if isinstance(value, Fraction):
         return mpmath.mpf(value.numerator) / value.denominator
     return value
@@ -228,13 +228,13 @@ def _bounded(value: Value) -> Value:
 def _plus(one: Value, other: Value) -> Value:
     if isinstance(one, Fraction) and isinstance(other, Fraction):
         return one + other
-    return _real(one) + _real(other)
+    return real(one) + real(other)
 
 
 def _times(one: Value, other: Value) -> Value:
     if isinstance(one, Fraction) and isinstance(other, Fraction):
         return one * other
-    return _real(one) * _real(other)
+    return real(one) * real(other)
 
 
 def _over(one: Value, other: Value) -> Value:
@@ -242,7 +242,7 @@ def _over(one: Value, other: Value) -> Value:
         raise ZeroDivisionError("division by zero")
     if isinstance(one, Fraction) and isinstance(other, Fraction):
         return one / other
-    return _real(one) / _real(other)
+    return real(one) / real(other)
 
 
 def _quotient(one: Value, other: Value) -> Value:
@@ -284,9 +284,9 @@ def _to_the_power(base: Value, exponent: Value) -> Value:
         root = _exact_root(base, exponent.denominator)
         if root is not None:
             return _to_the_power(root, Fraction(exponent.numerator))
-    if abs(_real(exponent) * mpmath.log(_real(base), 2)) > _MOST_BITS:
+    if abs(real(exponent) * mpmath.log(real(base), 2)) > _MOST_BITS:
         raise ValueError(f"the result has more than {_MOST_DIGITS} digits")
-    return mpmath.power(_real(base), _real(exponent))
+    return mpmath.power(real(base), real(exponent))
 
 
 def _odd_root(base: Value, exponent: Value) -> Value:
@@ -323,8 +323,8 @@ def _logarithm(value: Value, base: Value | None = None) -> Value:
     if value <= 0 or (base is not None and (base <= 0 or base == 1)):
         raise ValueError("the logarithm is not a real number")
     if base is None:
-        return mpmath.log(_real(value))
-    found = mpmath.log(_real(value)) / mpmath.log(_real(base))
+        return mpmath.log(real(value))
+    found = mpmath.log(real(value)) / mpmath.log(real(base))
     nearest = int(mpmath.nint(found))
     exact = isinstance(value, Fraction) and isinstance(base, Fraction) and abs(nearest) < _MOST_BITS
     return Fraction(nearest) if exact and _to_the_power(base, Fraction(nearest)) == value else found
@@ -333,7 +333,7 @@ def _logarithm(value: Value, base: Value | None = None) -> Value:
 def _exponential(value: Value) -> Value:
     if abs(value) > _MOST_BITS:
         raise ValueError(f"the result has more than {_MOST_DIGITS} digits")
-    return mpmath.exp(_real(value))
+    return mpmath.exp(real(value))
 
 
 def _floor(value: Value) -> Value:
@@ -360,7 +360,7 @@ def _degrees(function: Callable[[Value], Value]) -> Callable[[Value], Value]:
     def of_degrees(angle: Value) -> Value:
         if isinstance(angle, Fraction):
             angle %= 360
-        value = function(mpmath.radians(_real(angle)))
+        value = function(mpmath.radians(real(angle)))
         near = mpmath.nint(value * 2) / 2
         return Fraction(int(near * 2), 2) if abs(value - near) < mpmath.mpf(10) ** -40 else value
 
@@ -400,8 +400,8 @@ _FUNCTIONS: dict[str, tuple[int, int, Callable[..., Value]]] = {
     "factorial": (1, 1, _factorial),
     "gcd": (2, _MANY, lambda *xs: Fraction(math.gcd(*map(_whole, xs)))),
     "lcm": (2, _MANY, lambda *xs: Fraction(math.lcm(*map(_whole, xs)))),
-    "min": (2, _MANY, min),
-    "max": (2, _MANY, max),
+    "min": (2, _MANY, lambda *xs: min(xs, key=_order(xs))),
+    "max": (2, _MANY, lambda *xs: max(xs, key=_order(xs))),
     "sum": (2, _MANY, lambda *xs: _total(xs)),
     "product": (2, _MANY, lambda *xs: _product_of(xs)),
     "mean": (2, _MANY, lambda *xs: _over(_total(xs), Fraction(len(xs)))),
@@ -410,6 +410,12 @@ _FUNCTIONS: dict[str, tuple[int, int, Callable[..., Value]]] = {
     "difference": (2, 2, lambda x, y: _plus(x, -y)),
     "mod": (2, 2, _remainder),
 }  # fmt: skip
+
+
+def _order(values: Sequence[Value]) -> Callable[[Value], Value]:
+    """Return the key to compare `values` by: exactly, when all of them are exact."""
+    exact = all(isinstance(value, Fraction) for value in values)
+    return Fraction if exact else real
 
 
 def _total(values: Sequence[Value]) -> Value:
@@ -427,7 +433,7 @@ def _product_of(values: Sequence[Value]) -> Value:
 
 
 def _median(values: Sequence[Value]) -> Value:
-    ordered = sorted(values)
+    ordered = sorted(values, key=_order(values))
     middle = len(ordered) // 2
     if len(ordered) % 2:
         return ordered[middle]

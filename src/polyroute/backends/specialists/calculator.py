@@ -34,6 +34,7 @@ from polyroute.backends.specialists.arithmetic import (
     Value,
     as_text,
     evaluate,
+    real,
 )
 from polyroute.backends.specialists.wording import Kind, first_answer
 
@@ -108,7 +109,7 @@ _REWRITES: tuple[tuple[str, str], ...] = (
     (r"(?<=[\d§]) factorial\b", "!"),
     # before a number, or a list of them
     (rf"\bsquare root of ({_S})", r"sqrt(\1)"), (rf"\bcube root of ({_S})", r"cbrt(\1)"),
-    (rf"\b(\d+)(?:th|st|nd|rd) root of ({_S})", r"root(\1,\2)"),
+    (rf"\b(\d+)(?:th|st|nd|rd) root of ({_S})", r"root(\1, \2)"),
     (rf"\bsquare of ({_S})", r"((\1)^2)"),
     (rf"\bcube of ({_S})", r"((\1)^3)"),
     (rf"\bfactorial of ({_N})", r"factorial(\1)"),
@@ -117,14 +118,14 @@ _REWRITES: tuple[tuple[str, str], ...] = (
     (rf"\bhalf (?:of )?({_S})", r"(\1/2)"), (rf"\b(?:twice|double) ({_S})", r"(2*\1)"),
     (rf"\b(?:thrice|triple) ({_S})", r"(3*\1)"),
     (rf"\b(?:a|one) third of ({_S})", r"(\1/3)"), (rf"\b(?:a|one) quarter of ({_S})", r"(\1/4)"),
-    (rf"\blog(?:arithm)? (?:to )?base (\d+|e) of ({_S})", r"logb(\1,\2)"),
-    (rf"\blog(?:arithm)? of ({_S}) (?:to|in) (?:the )?base (\d+|e)", r"logb(\2,\1)"),
+    (rf"\blog(?:arithm)? (?:to )?base (\d+|e) of ({_S})", r"logb(\1, \2)"),
+    (rf"\blog(?:arithm)? of ({_S}) (?:to|in) (?:the )?base (\d+|e)", r"logb(\2, \1)"),
     (rf"\b(?:natural log(?:arithm)?|ln) of ({_S})", r"ln(\1)"),
     (rf"\b(sin|cos|tan)(?:e|ine|gent)? ?(?:of )?({_S}) ?(?:degrees?|°)", r"\1_degrees(\2)"),
-    (rf"\bround(?:ed)? ({_S}) to (\d+) (?:decimal )?(?:places?|decimals?)", r"round(\1,\2)"),
+    (rf"\bround(?:ed)? ({_S}) to (\d+) (?:decimal )?(?:places?|decimals?)", r"round(\1, \2)"),
     (rf"\bround(?:ed)? ({_S})(?: to the nearest (?:integer|whole number))?", r"round(\1)"),
-    (rf"\bremainder (?:when|of|if) ({_S}) (?:is )?(?:/|divided by) ?({_S})", r"mod(\1,\2)"),
-    (rf"\bremainder of (?:dividing )?({_S}) by ({_S})", r"mod(\1,\2)"),
+    (rf"\bremainder (?:when|of|if) ({_S}) (?:is )?(?:/|divided by) ?({_S})", r"mod(\1, \2)"),
+    (rf"\bremainder of (?:dividing )?({_S}) by ({_S})", r"mod(\1, \2)"),
     (rf"\bsubtract ({_S}) from ({_S})", r"(\2-\1)"),
 
     (rf"\badd ({_S}) (?:to|and) ({_S})", r"(\1+\2)"),
@@ -172,9 +173,20 @@ def _symbols(text: str) -> str:
     line = _SCALED.sub(lambda m: f"({m[1]}*{_LARGE[m[2]]})", line)
     line = _IN_WORDS.sub(lambda m: str(_number(m[0])), line)
     held: list[str] = []
+    line = _without_words(line, held)
+    for _ in range(_DEEPEST):
+        line = _HELD.sub(lambda m: held[int(m[1])], line)
+    if "§" in line:
+        raise NotArithmeticError(f"more than {_DEEPEST} nested parentheses")
+    return line
+
+
+def _without_words(line: str, held: list[str]) -> str:
+    """Apply the rewrites until nothing changes; what gets parentheses is added to `held`."""
 
     def hold(match: re.Match[str]) -> str:
-        held.append(match[0])
+        name, _, inner = match[0].partition("(")
+        held.append(f"{name}({_without_words(inner.removesuffix(')'), held)})")
         return f"§{len(held) - 1}§"
 
     for _ in range(_DEEPEST):
@@ -185,10 +197,6 @@ def _symbols(text: str) -> str:
         line = _OF_LIST.sub(lambda m: f"{_OF_LISTS[m[1]]}({_BETWEEN.sub(', ', m[2])})", line)
         if line == before:
             break
-    for _ in range(_DEEPEST):
-        line = _HELD.sub(lambda m: held[int(m[1])], line)
-    if "§" in line:
-        raise NotArithmeticError(f"more than {_DEEPEST} nested parentheses")
     return line
 
 
@@ -232,6 +240,8 @@ def _extreme(choose: Callable[..., str]) -> Callable[[str], str | None]:
         values = [_value(text) for text in texts]
         if len(texts) < 2 or any(starmap(_same, combinations(values, 2))):
             return None
+        if not all(isinstance(value, Fraction) for value in values):
+            values = [real(value) for value in values]
         return choose(texts, key=dict(zip(texts, values, strict=True)).__getitem__)
 
     return find
@@ -241,14 +251,17 @@ def _same(one: Value, other: Value) -> bool:
     """Whether two values are equal, or differ by less than is known of irrational ones."""
     if isinstance(one, Fraction) and isinstance(other, Fraction):
         return one == other
-    return bool(abs(one - other) <= max(abs(one), abs(other)) * mpmath.mpf(10) ** -40)
+    first, second = real(one), real(other)
+    return bool(abs(first - second) <= max(abs(first), abs(second)) * mpmath.mpf(10) ** -40)
 
 
 def _compared(one: str, relation: str, other: str) -> str | None:
     first, second = _value(one), _value(other)
     same = _same(first, second)
-    if same and not (isinstance(first, Fraction) and isinstance(second, Fraction)):
-        return None
+    if not (isinstance(first, Fraction) and isinstance(second, Fraction)):
+        if same:
+            return None
+        first, second = real(first), real(second)
     if re.search(r"great|larg|big|more|higher|>", relation):
         return "Yes" if first > second else "No"
     if re.search(r"small|less|low|<", relation):

@@ -108,7 +108,7 @@ def _about(describe: Any, *, planet: bool = False) -> Any:  # noqa: ANN401 - two
 
     def find(*groups: str | None) -> str | None:
         element = _element(str(groups[-1]))
-        explicit = any(groups[:-1])
+        explicit = any(groups[:-1]) or re.search(r"\b(?:element|metal) ", str(groups[-1]), re.I)
         if element is None or (planet and element.name == "mercury" and not explicit):
             return None
         found: str | None = describe(element)

@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 
 import aiohttp
 
-from polyroute.backends.openai_exchange import (
+from polyroute.backends.chat_completion import parse
+from polyroute.backends.openai.exchange import (
     Exchange,
     in_words,
     note_when_sent,
     read_body,
     refusal,
 )
-from polyroute.backends.openai_instance import Instance
-from polyroute.backends.openai_wire import parse
+from polyroute.backends.openai.instance import Instance
 from polyroute.decision import Call
 from polyroute.errors import BackendError, ConfigError
 from polyroute.protocols import Emit

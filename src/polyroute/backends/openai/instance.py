@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from polyroute.backends.openai_errors import Secrets
+from polyroute.backends.openai.errors import Secrets
 from polyroute.errors import BackendError, ConfigError
 
 __all__ = ["Instance"]

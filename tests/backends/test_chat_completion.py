@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyroute.backends.openai_errors import Secrets, read_retry_after, upstream_error
-from polyroute.backends.openai_wire import (
+from polyroute.backends.chat_completion import (
     StreamedCompletion,
     answered_by,
     read_completion,
     read_usage,
     request_body,
 )
+from polyroute.backends.openai.errors import Secrets, read_retry_after, upstream_error
 from polyroute.decision import Call
 from polyroute.errors import BackendError
 from polyroute.ledger import price

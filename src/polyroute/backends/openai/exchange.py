@@ -13,9 +13,7 @@ from types import SimpleNamespace
 
 import aiohttp
 
-from polyroute.backends.openai_errors import read_retry_after, stream_error, upstream_error
-from polyroute.backends.openai_instance import Instance
-from polyroute.backends.openai_wire import (
+from polyroute.backends.chat_completion import (
     Completion,
     StreamedCompletion,
     answered_by,
@@ -23,7 +21,9 @@ from polyroute.backends.openai_wire import (
     read_completion,
     request_body,
 )
-from polyroute.backends.sse import Event, EventReader
+from polyroute.backends.openai.errors import read_retry_after, stream_error, upstream_error
+from polyroute.backends.openai.instance import Instance
+from polyroute.backends.openai.sse import Event, EventReader
 from polyroute.decision import Call, Failure
 from polyroute.errors import BackendError, UpstreamTimeoutError
 from polyroute.protocols import Delta, Emit

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyroute.backends.sse import Event, EventReader
+from polyroute.backends.openai.sse import Event, EventReader
 
 
 def read(pieces):

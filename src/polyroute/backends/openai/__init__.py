@@ -1,0 +1,6 @@
+"""Any OpenAI-compatible endpoint over HTTP."""
+
+from polyroute.backends.openai.backend import OpenAI, Probe
+from polyroute.backends.openai.instance import Instance
+
+__all__ = ["Instance", "OpenAI", "Probe"]
