@@ -513,3 +513,11 @@ def test_without_xllamacpp_the_command_is_given(serve, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'polyroute\[local\]'"):
         serve(Served())
+
+
+def test_a_prompt_that_no_tokenizer_could_fit_is_refused_without_reading_it(serve):
+    served = Served(*WHOLE)
+    with pytest.raises(BackendError, match="cannot be fewer than") as caught:
+        say(serve(served), "word " * 4_000_000)
+    assert caught.value.failure_kind == "context"
+    assert served.loads == 0

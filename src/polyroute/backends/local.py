@@ -35,6 +35,9 @@ _PROMPT_BATCH = 64
 """Prompt tokens computed at once. As fast as 256 or 512 on a processor (98 tokens a second), and
 a cancelled call ends, or another gets its next token, within about a second."""
 
+_LONGEST_TOKEN = 256
+"""Bytes that one token of any vocabulary stands for, at most."""
+
 _CHUNKS_AHEAD = 64
 """Pieces of a reply that may wait for a slow reader; then llama.cpp's own queue holds them."""
 
@@ -137,6 +140,7 @@ class Local:
         """
         start = time.monotonic()
         card = trace.pool.card(call.model)
+        self._refuse_what_cannot_fit(call, trace)
         body = request_body(
             call, trace.request, card=card, limit=self._max_tokens, system=self._system
         )
@@ -210,6 +214,17 @@ class Local:
         finally:
             connection.close()
         return len(tokens)
+
+    def _refuse_what_cannot_fit(self, call: Call, trace: Trace) -> None:
+        """Raise without tokenising, which takes a minute for a prompt of many megabytes."""
+        size = sum(len(m.text.encode("utf-8", "replace")) for m in call.messages(trace.request))
+        if size > self._context * _LONGEST_TOKEN:
+            raise BackendError(
+                f"the prompt has {size} bytes, which cannot be fewer than "
+                f"{size // _LONGEST_TOKEN} tokens; the window of {call.model!r} has "
+                f"{self._context}. Shorten the prompt, or route it to a model with a longer window",
+                kind="context",
+            )
 
     async def _chunks(self, body: dict[str, Json]) -> AsyncGenerator[JsonObject]:
         """Yield what llama.cpp streams; closing the iterator ends the generation."""
