@@ -31,6 +31,8 @@ def load(family: Family, name: str) -> Any:  # noqa: ANN401 - a factory; each fa
         If no installed distribution registers `name`; the message lists the known names.
     MissingExtraError
         If it needs a package that is not installed; the message has the command.
+    ModuleNotFoundError
+        If the plug-in itself is broken.
     """
     try:
         point = _points(family)[name]
@@ -44,6 +46,8 @@ def load(family: Family, name: str) -> Any:  # noqa: ANN401 - a factory; each fa
     try:
         return point.load()
     except ModuleNotFoundError as error:
+        if str(error.name).startswith("polyroute"):
+            raise
         raise MissingExtraError(
             f"{name!r} of {family} needs the package {error.name!r}, which is not installed; "
             f"run: pip install 'polyroute[{_EXTRAS.get(str(error.name), 'local')}]'"

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from polyroute.decision import Answer, Call, Decision, Failure, Route
 from polyroute.pool import Pool
-from polyroute.types import JsonObject, Request, Usage
+from polyroute.types import Budget, JsonObject, Request, Usage
 
 __all__ = ["Bill", "Reply", "Spent", "Step", "Trace"]
 
@@ -180,6 +180,21 @@ class Trace:
             rounds=max(0, budget.rounds - self.rounds),
             tokens=None if budget.tokens is None else max(0, budget.tokens - self.usage.total),
         )
+
+    @property
+    def rest(self) -> Budget | None:
+        """What a second episode for the same request, of one round, may still spend.
+
+        `None` when nobody knows: a part of what this one used is unknown, and limited.
+        """
+        budget = self.request.budget
+        usage_unknown = any(reply.usage is None for reply in self.replies)
+        if (self.bill.unknown and budget.usd is not None) or (
+            usage_unknown and budget.tokens is not None
+        ):
+            return None
+        left = self.left
+        return replace(budget, usd=left.usd, seconds=left.seconds, rounds=1, tokens=left.tokens)
 
     @property
     def final(self) -> Reply | None:

@@ -18,7 +18,7 @@ from polyroute.policies.fixed import Fixed
 from polyroute.protocols import Backend
 from polyroute.records.record import Record, Status
 from polyroute.trace import Trace
-from polyroute.types import Budget, Request
+from polyroute.types import Request
 
 __all__ = ["Ended", "RecordedEpisode"]
 
@@ -61,7 +61,7 @@ class RecordedEpisode:
         fallback = self._setup.settings.fallback
         async with opened(self._setup) as backend:
             ended = await self._run(chosen, request, backend)
-            rest = _rest(ended.trace)
+            rest = ended.trace.rest
             if ended.record.error is None or fallback is None or rest is None:
                 return ended
             warn(f"the policy broke ({ended.record.error}); asking the fallback {fallback}")
@@ -108,21 +108,3 @@ class RecordedEpisode:
             warn(str(problem))
             return replace(ended, lost=True)
         return replace(ended, record=stored if content == "full" else record, kept=True)
-
-
-def _rest(trace: Trace) -> Budget | None:
-    """Return what a second episode may spend; `None` when nobody knows what the first one cost."""
-    budget = trace.request.budget
-    unknown_usage = any(reply.usage is None for reply in trace.replies)
-    if (trace.bill.unknown and budget.usd is not None) or (
-        unknown_usage and budget.tokens is not None
-    ):
-        return None
-    left = trace.left
-    return replace(
-        budget,
-        usd=left.usd,
-        seconds=left.seconds,
-        rounds=1,
-        tokens=left.tokens,
-    )

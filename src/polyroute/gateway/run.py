@@ -21,7 +21,7 @@ from polyroute.policies.fixed import Fixed
 from polyroute.protocols import Backend, Policy
 from polyroute.records.record import Status
 from polyroute.trace import Trace
-from polyroute.types import JsonObject, Request
+from polyroute.types import Budget, JsonObject, Request
 
 __all__ = ["FellBack", "Happening", "Outcome", "Run"]
 
@@ -122,12 +122,12 @@ class Run:
             return
         trace = self._traces[-1]
         self._error = self._no_fallback(broken, trace)
-        if self._error is not None or self._fallback is None:
+        if self._error is not None or self._fallback is None or trace.rest is None:
             return
         self.fell_back = FellBack(self._fallback, str(broken), asked.request.id)
         yield self.fell_back
         seconds = time.monotonic() - start
-        request = _again(asked.request, trace, seconds, id=self.fell_back.answer_id)
+        request = _again(asked.request, trace.rest, seconds, id=self.fell_back.answer_id)
         async with aclosing(
             self._episode(Fixed(self._fallback), request, self.fell_back.spec, stream)
         ) as events:
@@ -188,23 +188,14 @@ class Run:
         if self._fallback not in asked.pool.ids:
             why = "is left out by this request"
             return broken_policy(f"{broken} (the fallback {self._fallback!r} {why})")
-        limits = asked.request.budget
-        open_end = trace.bill.unknown and limits.usd is not None
-        if open_end or (limits.tokens is not None and any(r.usage is None for r in trace.replies)):
+        if trace.rest is None:
             why = "cannot be asked: what a failed call cost is unknown, and so is what is left"
             return broken_policy(f"{broken} (the fallback {self._fallback!r} {why})")
         return None
 
 
-def _again(request: Request, trace: Trace, seconds: float, *, id: str) -> Request:
+def _again(request: Request, rest: Budget, seconds: float, *, id: str) -> Request:
     """Return the request of the fallback's episode: the same, with what is left to spend."""
-    left = trace.left
-    limit = request.budget.seconds
-    budget = replace(
-        request.budget,
-        usd=left.usd,
-        seconds=None if limit is None else max(0.0, limit - seconds),
-        rounds=1,
-        tokens=left.tokens,
-    )
-    return replace(request, id=id, budget=budget)
+    if request.budget.seconds is not None:
+        rest = replace(rest, seconds=max(0.0, request.budget.seconds - seconds))
+    return replace(request, id=id, budget=rest)
