@@ -13,7 +13,7 @@ from polyroute.conversation import answer_params
 from polyroute.decision import Answer, Call, Decision, Route
 from polyroute.errors import ConfigError
 from polyroute.observation import observe
-from polyroute.policies.decompose.plan import Part, Plan, grammar, read_plan
+from polyroute.policies.decompose.plan import Plan, grammar, read_plan
 from polyroute.policies.decompose.prompt import (
     EXAMPLES,
     Example,
@@ -215,7 +215,7 @@ class Decompose:
         """Return what can be asked now: open parts of which all that they need is answered."""
         wave = []
         for number, part in enumerate(plan.parts, 1):
-            attempts = self._attempts(part, number, offered)
+            attempts = self._attempts(plan, number, offered)
             failed = found.failures.get(number, 0)
             if (
                 number not in found.replies
@@ -225,20 +225,23 @@ class Decompose:
                 wave.append(attempts[failed])
         return wave
 
-    def _attempts(self, part: Part, number: int, offered: Pool) -> list[_Ask]:
-        """Return whom a part is asked of, in turn: its candidate, the other tools, the chair.
+    def _attempts(self, plan: Plan, number: int, offered: Pool) -> list[_Ask]:
+        """Return whom a part is asked of: its candidate, then the other tools and the chair.
 
-        Tools say themselves when a question is not theirs, so to ask them all is no guess.
+        Tools say themselves when a question is not theirs, so to ask them all is no guess. The
+        chair is asked along with them to save a round, and its reply counts last; the only part
+        of a plan is the whole question, so there the chair waits and can stream.
         """
-        if part.model is None:
-            return [_Ask(number, (self._chair,), "names no candidate")]
-        attempts = [_Ask(number, (part.model,))]
-        others = tuple(c.id for c in offered if c.kind == "tool" and c.id != part.model)
-        if others:
-            attempts.append(_Ask(number, others, "has a candidate that failed"))
-        if part.model != self._chair:
-            attempts.append(_Ask(number, (self._chair,), "has no other candidate"))
-        return attempts
+        model = plan.parts[number - 1].model
+        chair = () if model == self._chair else (self._chair,)
+        if model is None:
+            return [_Ask(number, chair, "names no candidate")]
+        others = tuple(c.id for c in offered if c.kind == "tool" and c.id not in (model, *chair))
+        if len(plan.parts) == 1:
+            rest = [_Ask(number, models, "failed at its candidate") for models in (others, chair)]
+        else:
+            rest = [_Ask(number, (*others, *chair), "failed at its candidate")]
+        return [_Ask(number, (model,)), *(ask for ask in rest if ask.models)]
 
     def _ask(self, plan: Plan, wave: Sequence[_Ask], found: _Findings) -> Route:
         answers = fillings(found.replies, limit=self.answer_chars)
@@ -260,17 +263,18 @@ class Decompose:
     def _ask_one(self, trace: Trace, plan: Plan, wave: Sequence[_Ask]) -> Decision:
         """Ask the only part, as the answer; the chair is asked the question as it came."""
         if not wave:
-            return self._ask_whole(trace, "nobody else can be asked the only part")
-        if wave[0].models == (self._chair,) and wave[0].why:
-            return self._ask_whole(trace, f"the only part {wave[0].why}")
-        if trace.left.rounds == 0:
-            return trace.give_up()
-        calls = tuple(Call(model, plan.parts[0].question) for model in wave[0].models)
-        return Route(calls=calls, final=True, reason=f"the plan has one part {wave[0].why}".strip())
+            return self._ask_whole(trace, "the only part failed at everybody")
+        ask = wave[0]
+        chairs_turn = ask.models == (self._chair,) or trace.left.rounds == 1
+        if ask.why and chairs_turn:
+            return self._ask_whole(trace, f"the only part {ask.why}")
+        calls = tuple(Call(model, plan.parts[0].question) for model in ask.models)
+        reason = f"the only part {ask.why}" if ask.why else "the plan has one part"
+        return Route(calls=calls, final=True, reason=reason)
 
     def _ask_whole(self, trace: Trace, why: str) -> Decision:
         """Ask the chair the question as it came, tools and images included; at most once."""
-        if any(self._is_last_resort(step) for step in trace.steps):
+        if trace.left.rounds == 0 or any(self._is_last_resort(step) for step in trace.steps):
             return trace.give_up()
         reason = f"the whole question goes to {self._chair!r}: {why}"
         return Route(calls=(Call(self._chair),), final=True, reason=reason)
@@ -291,11 +295,13 @@ class Decompose:
         last = found.replies.get(len(plan.parts))
         if last is not None and plan.last_is_the_answer:
             return Answer(text=last.text, reason=f"{reason}; the last part is the answer")
-        facts = (
-            f"{plan.parts[number - 1].question} {reply.text.strip()}"
-            for number, reply in sorted(found.replies.items())
-        )
-        return Answer(text="\n".join(facts), reason=f"{reason}; this is what the parts brought")
+        answers = fillings(found.replies, limit=self.answer_chars)
+        lines = []
+        for number, part in enumerate(plan.parts, 1):
+            asked = part.filled({k: answers.get(k, f"#{k}") for k in part.needs})
+            reply = found.replies.get(number)
+            lines.append(f"{asked} {'(no answer)' if reply is None else reply.text.strip()}")
+        return Answer(text="\n".join(lines), reason=f"{reason}; this is what the parts brought")
 
     @property
     def _chair(self) -> str:
