@@ -1,7 +1,7 @@
 import json
 import socket
 
-from polyroute.backends.weights import EMBEDDED
+from polyroute.backends.local.weights import EMBEDDED
 
 
 def findings(result):
@@ -71,7 +71,7 @@ def test_a_configuration_that_cannot_be_read_is_a_finding(run, configure):
 
 
 def test_missing_weights_are_wrong_with_the_command_that_fetches_them(run, configure, monkeypatch):
-    monkeypatch.setattr("polyroute.backends.weights._installed", lambda weights: None)
+    monkeypatch.setattr("polyroute.backends.local.weights._installed", lambda weights: None)
     name = next(iter(EMBEDDED))
     backend = {"name": "local", "gguf": name}
     configure(pool=[{"id": "a", "backend": backend}], policy="cheapest", policies={})

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from polyroute.backends.weights import EMBEDDED
+from polyroute.backends.local.weights import EMBEDDED
 
 
 def test_the_list_has_a_line_per_card_in_pool_order(run):
@@ -20,7 +20,7 @@ def test_the_list_for_programs_has_every_card(run):
 
 def test_the_default_pool_can_be_listed_before_anything_is_fetched(run, tmp_path, monkeypatch):
     (tmp_path / "polyroute.yaml").unlink()
-    monkeypatch.setattr("polyroute.backends.weights._installed", lambda weights: None)
+    monkeypatch.setattr("polyroute.backends.local.weights._installed", lambda weights: None)
     result = run("pool", "list")
     assert result.exit_code == 0
     assert "local: smollm2" in result.stdout

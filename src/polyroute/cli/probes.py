@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import polyroute
-from polyroute.backends.weights import EMBEDDED, find, verify
+from polyroute.backends.local.weights import EMBEDDED, find, verify
 from polyroute.cli.findings import Finding
 from polyroute.config import CardSettings, RecordSettings, Setup, open_records, state_folder
 from polyroute.episode import run_episode

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from polyroute.backends.weights import EMBEDDED, fetch
+from polyroute.backends.local.weights import EMBEDDED, fetch
 from polyroute.cli.console import clip, err, note, write_line
 from polyroute.cli.lazy import command
 

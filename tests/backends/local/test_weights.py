@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from polyroute.backends import weights
-from polyroute.backends.weights import EMBEDDED, Weights, fetch, find, model_file, verify
+from polyroute.backends.local.weights import EMBEDDED, Weights, fetch, find, model_file, verify
 from polyroute.errors import ConfigError
 
 CONTENT = b"GGUF and some tensors"

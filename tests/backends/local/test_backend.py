@@ -8,8 +8,8 @@ import urllib.parse
 
 import pytest
 
-from polyroute.backends.local import Local
-from polyroute.backends.weights import find
+from polyroute.backends.local.backend import Local
+from polyroute.backends.local.weights import find
 from polyroute.decision import Call
 from polyroute.errors import BackendError, ConfigError
 from polyroute.ledger import prompt_bound
@@ -273,7 +273,7 @@ def test_tokens_are_counted_as_the_model_counts_them(local):
 def test_loading_leaves_the_terminal_and_ctrl_c_alone(local):
     program = """
 import asyncio, os, signal
-from polyroute.backends.local import Local
+from polyroute.backends.local.backend import Local
 backend = Local(gguf="smollm2", context=256, parallel=1)
 backend.count_tokens("hello")
 try:

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from polyroute.backends.local_wire import Generation, read_error, request_body
-from polyroute.backends.weights import model_file
+from polyroute.backends.local.weights import model_file
+from polyroute.backends.local.wire import Generation, read_error, request_body
 from polyroute.decision import Call, Failure
 from polyroute.errors import BackendError, ConfigError, MissingExtraError
 from polyroute.protocols import Delta, Emit
