@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from polyroute.backends import weights
+from polyroute.backends.local import weights
 from polyroute.backends.local.weights import EMBEDDED, Weights, fetch, find, model_file, verify
 from polyroute.errors import ConfigError
 
