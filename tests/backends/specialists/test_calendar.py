@@ -107,6 +107,18 @@ KNOWN = {
 }
 
 
+def test_a_year_that_the_library_does_not_cover_is_not_answered() -> None:
+    assert answer("When is Eid al-Fitr in Trinidad and Tobago in 1995?") is None
+    assert answer("When is New Year's Day in Nepal in 2000?") is None
+
+
+def test_names_of_holidays_do_not_depend_on_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LANGUAGE", "fr")
+    assert answer("Which holiday is on 1 May 2031 in France?") == "Labor Day"
+
+
 @pytest.mark.parametrize("question", KNOWN)
 def test_the_known_kinds(question: str) -> None:
     assert answer(question) == KNOWN[question]

@@ -1,5 +1,8 @@
 """What all specialists have in common: silence outside their field, and no way to harm them."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,3 +100,32 @@ def test_any_text_has_an_answer_or_none_or_an_arithmetical_error(name: str, text
         assert name == "calculator"
         return
     assert said is None or (isinstance(said, str) and said)
+
+
+RECORDED = Path(__file__).parents[3] / "../shared/data/dev"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("table", "least"), [("nq_open", 3), ("seven_qa", 11), ("reasoning_gym", 10)]
+)
+def test_of_thousands_of_real_questions_what_is_answered_is_right(table: str, least: int) -> None:
+    path = RECORDED / f"{table}.queries.parquet"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not beside the repository")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="reads the questions")
+    answered, wrong = set(), []
+    for row in parquet.read_table(path, columns=["prompt", "gold"]).to_pylist():
+        gold = row["gold"] if isinstance(row["gold"], list) else json.loads(row["gold"])
+        for name, answer in SPECIALISTS.items():
+            try:
+                said = answer(row["prompt"])
+            except (ValueError, ArithmeticError) as error:
+                said = str(error)
+            if said is None:
+                continue
+            answered.add(row["prompt"])
+            if said.casefold() not in {str(text).casefold() for text in gold}:
+                wrong.append((name, row["prompt"], said, gold))
+    assert not wrong
+    assert len(answered) >= least

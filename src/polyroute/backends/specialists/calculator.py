@@ -9,8 +9,10 @@ Kinds of questions, each also in its bare form ("3*(4+5)"):
   common divisor of 12 and 18", "the remainder when 17 is divided by 5", "log base 2 of 8", "sine of
   30 degrees", "round 3.14159 to 2 decimal places", "average of 3, 4 and 5"
 - which of two or more expressions is larger or smaller; whether one is larger, smaller, equal
-- whether a number is prime; its prime factors; the fraction that a result is, in lowest terms
-- a number increased or decreased by so many percent; what percentage one number is of another
+- whether a number is prime, or divisible by another; its prime factors; the fraction that a result
+  is, in lowest terms
+- a number increased or decreased by so many percent ("30% off 235"); what percentage one number is
+  of another
 
 A result is an integer, the exact decimal, or, where there is none, 12 significant digits. A number
 alone is no question, and neither is what looks like a date. What can be read in two ways is not
@@ -97,7 +99,9 @@ _REWRITES: tuple[tuple[str, str], ...] = (
     (rf"√\s*({_N})", r"sqrt(\1)"), (r"π", "pi"),
     (r"(?<=[\d§])\s*x\s*(?=[-\d§.])", "*"),
     (r"\bnegative (?=[\d§])", "-"),
+    (r"\$(?=[\d.])", ""), (r"\b(?:sum|total) of (?=[-\d§.]+ ?\+)", ""),
     # percentages
+    (rf"({_N})\s*(?:%|percent|per cent) off (?:of )?({_N})", r"((1-\1/100)*\2)"),
     (rf"({_N})\s*(?:%|percent|per cent) of ", r"(\1/100)*"),
     # between two numbers
     (r"\bplus\b|\badded to\b", "+"), (r"\bminus\b", "-"), (r"\btimes\b|\bmultiplied by\b", "*"),
@@ -170,6 +174,7 @@ def _symbols(text: str) -> str:
     line = re.sub(r"\bthe |\ban? (?=[a-z]+ of )", "", text.lower()).rstrip("= ")
     if "§" in line:
         raise NotArithmeticError("not a sign of arithmetic")
+    line = re.sub(rf"\ban? (?={'|'.join(_LARGE)}|hundred)", "1 ", line)
     line = _SCALED.sub(lambda m: f"({m[1]}*{_LARGE[m[2]]})", line)
     line = _IN_WORDS.sub(lambda m: str(_number(m[0])), line)
     held: list[str] = []
@@ -269,6 +274,13 @@ def _compared(one: str, relation: str, other: str) -> str | None:
     return "Yes" if same else "No"
 
 
+def _divides(number: str, divisor: str) -> str | None:
+    whole, by = _value(number), _value(divisor)
+    if not all(isinstance(n, Fraction) and n.denominator == 1 for n in (whole, by)) or by == 0:
+        return None
+    return "Yes" if whole % by == 0 else "No"
+
+
 def _is_prime(number: str) -> str | None:
     n = _value(number)
     whole = isinstance(n, Fraction) and n.denominator == 1 and n <= _LARGEST_TO_TEST
@@ -323,6 +335,7 @@ _TABLE: list[tuple[str, Callable[..., str | None]]] = [
     (rf"(?:which |what )?{_OF_THESE}{_SMALLER}(?: number| value| one)?(?: of)?[:,]? {_E}",
          _extreme(min)),
     (rf"is {_E} {_RELATION} {_E}", _compared),
+    (rf"is {_NUMBER} (?:evenly )?divisible by {_NUMBER}", _divides),
     (rf"is {_NUMBER} (?:a )?prime(?: number)?", _is_prime),
     (rf"(?:the )?prime (?:factors|factori[sz]ation) of {_NUMBER}", _factors),
     (rf"factori[sz]e {_NUMBER}(?: into primes)?", _factors),
@@ -332,8 +345,8 @@ _TABLE: list[tuple[str, Callable[..., str | None]]] = [
     (r"(?:what |which )?(?:percentage|percent|%) of (?P<whole>[\d.,]+) is (?P<part>[\d.,]+)",
          lambda whole, part: _percentage(part, whole)),
     (r"([\d.,]+) (?:is|as) (?:a |what )?(?:percentage|percent|%) of ([\d.,]+)", _percentage),
-    (r"(?:(?:calculate|compute|evaluate|work out|solve|how much is|simplify|result of"
-         r"|the result of|value of|the value of) )*(?:the )?(.*?)(?: equal(?: to)?| =)?",
-         _result),
+    (r"(?:(?:calculate|compute|evaluate|work out|solve|how much is|simplify|what"
+         r"|does|(?:the )?(?:result|value|answer|solution) (?:of|to)) )*(?:the )?(.*?)"
+         r"(?: equals?(?: to)?| is| =)?", _result),
 ]  # fmt: skip
 _KINDS = [Kind(pattern, _or_next(find)) for pattern, find in _TABLE]

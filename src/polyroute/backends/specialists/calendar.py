@@ -23,6 +23,7 @@ holidays are those the installed version knows of: a later decree is not in it.
 
 import calendar
 import re
+import warnings
 from collections.abc import Callable
 from datetime import MAXYEAR, date, timedelta
 from functools import cache
@@ -248,18 +249,22 @@ _ALSO_CALLED = {
 
 @cache
 def _holidays(code: str, year: int) -> dict[date, tuple[str, ...]] | None:
-    """Public holidays of a country by date; `None` where the library does not have them."""
-    if year not in _HOLIDAY_YEARS:
+    """Public holidays of a country by date; `None` where the library does not have them all."""
+    if year not in _HOLIDAY_YEARS or code not in holidays.list_supported_countries():
         return None
-    for language in ("en_US", "en_GB", None):
-        try:
+    kind = getattr(holidays, code)
+    if not kind.start_year <= year <= kind.end_year:
+        return None
+    english = [tag for tag in kind.supported_languages if tag.startswith("en")]
+    # without a language the library would take the one of the environment
+    language = "en_US" if "en_US" in english else [*english, kind.default_language][0]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a warning says that some of them are not known
             found = holidays.country_holidays(code, years=year, language=language)
-        except NotImplementedError:
-            return None
-        names = {day: tuple(found.get_list(day)) for day in found}
-        if language is None or found.language == language:
-            return names
-    return None
+    except UserWarning:
+        return None
+    return {day: tuple(found.get_list(day)) for day in found}
 
 
 def _key(code: str, name: str) -> str:

@@ -18,9 +18,11 @@ LONGEST = 400
 _LEAD_IN = re.compile(
     r"(?:please|hello|hi|ok|okay|so|and|then|question|q)\b[,:. ]*"
     r"|(?:can|could|would|will) you (?:please |kindly )?(?:tell|give) (?:me|us)[,:]? "
+    r"|(?:can|could|would|will) you (?:please |kindly )?(?=(?:calculate|compute|add|subtract"
+    r"|multiply|divide|work out|find) )"
     r"|(?:tell|give|show) (?:me|us)[,:]? "
     r"|(?:find|name|state|list) (?!of )(?=\S+ \S)"
-    r"|(?:i (?:want|need|would like) to know|do you know) "
+    r"|(?:i (?:want|need|would like) to know|do you know)[,:]? "
     r"|(?:what|which|who)(?:'s| is| are| was| were| would be) (?=(?!the same\b)(?:the |an? )?\S)",
     re.IGNORECASE,
 )
