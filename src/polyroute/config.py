@@ -25,9 +25,9 @@ from polyroute.types import Budget, Json
 __all__ = [
     # what a file says
     "BudgetSettings", "CardSettings", "PriceSettings", "RecordSettings", "ServerSettings",
-    "Settings",
+    "Settings", "Usd",
     # reading and building
-    "DEFAULT", "Setup", "build", "find", "open_records", "read", "state_folder",
+    "DEFAULT", "Setup", "build", "find", "open_records", "parse", "read", "state_folder",
 ]  # fmt: skip
 
 DEFAULT = files("polyroute") / "default.yaml"

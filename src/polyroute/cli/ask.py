@@ -18,7 +18,7 @@ from polyroute.cli.question import read_question
 from polyroute.cli.recorded_episode import Ended, RecordedEpisode
 from polyroute.types import Message, Request
 
-__all__ = ["app"]
+__all__ = ["app", "ask"]
 
 app = command()
 

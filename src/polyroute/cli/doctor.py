@@ -14,7 +14,7 @@ from polyroute.cli.probes import installed, probe_cards, probe_records, probe_we
 from polyroute.config import Setup, build, find, read
 from polyroute.errors import ConfigError
 
-__all__ = ["app"]
+__all__ = ["app", "doctor"]
 
 app = command()
 

@@ -9,7 +9,7 @@ from polyroute.errors import ConfigError
 from polyroute.registry import load, names
 from polyroute.types import Json
 
-__all__ = ["app"]
+__all__ = ["app", "policies"]
 
 app = command()
 

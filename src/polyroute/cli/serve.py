@@ -10,7 +10,7 @@ from polyroute.cli.options import ConfigFile
 from polyroute.config import read
 from polyroute.gateway.serve import serve as listen
 
-__all__ = ["app"]
+__all__ = ["app", "serve"]
 
 app = command()
 

@@ -9,11 +9,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from polyroute.config import Setup
+from polyroute.config import Setup, Usd
 from polyroute.errors import ConfigError
 from polyroute.gateway.catalogue import Catalogue, Choice, find
 from polyroute.gateway.errors import ApiError, InvalidError
@@ -33,10 +33,6 @@ _COUNTS = ("max_tokens", "max_completion_tokens", "n")
 _SEED_BITS = 31
 
 _Number = TypeVar("_Number", int, float, Decimal)
-
-Usd = Annotated[
-    Decimal, BeforeValidator(lambda value: str(value) if isinstance(value, float) else value)
-]
 
 
 class Options(BaseModel):

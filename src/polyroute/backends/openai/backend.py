@@ -29,7 +29,7 @@ from polyroute.protocols import Emit
 from polyroute.trace import Reply, Trace
 from polyroute.types import JsonObject
 
-__all__ = ["Instance", "OpenAI", "Probe"]
+__all__ = ["OpenAI", "Probe"]
 
 _log = logging.getLogger(__name__)
 

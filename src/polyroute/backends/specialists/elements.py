@@ -27,7 +27,7 @@ import periodictable
 
 from polyroute.backends.specialists.wording import Kind, first_answer
 
-__all__ = ["answer"]
+__all__ = ["Element", "answer"]
 
 Element: TypeAlias = Any  # periodictable has no annotations
 

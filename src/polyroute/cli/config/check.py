@@ -14,7 +14,7 @@ from polyroute.cli.options import AsJson
 from polyroute.config import Setup, find, state_folder
 from polyroute.types import Json
 
-__all__ = ["app"]
+__all__ = ["app", "check"]
 
 app = command()
 

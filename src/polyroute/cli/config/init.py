@@ -10,7 +10,7 @@ from polyroute.cli.lazy import command
 from polyroute.config import DEFAULT
 from polyroute.errors import ConfigError
 
-__all__ = ["app"]
+__all__ = ["app", "init"]
 
 app = command()
 

@@ -10,7 +10,7 @@ from polyroute.backends.local.weights import EMBEDDED, fetch
 from polyroute.cli.console import clip, err, note, write_line
 from polyroute.cli.lazy import command
 
-__all__ = ["app"]
+__all__ = ["app", "fetch_weights"]
 
 app = command()
 

@@ -6,7 +6,7 @@ from polyroute.cli.options import AsJson, ConfigFile
 from polyroute.cli.pool.card import backend_in_words, price_in_words, to_json
 from polyroute.config import read
 
-__all__ = ["app"]
+__all__ = ["app", "list"]
 
 app = command()
 

@@ -12,7 +12,7 @@ from polyroute.config import CardSettings, read
 from polyroute.errors import UnknownModelError
 from polyroute.spec import nearest
 
-__all__ = ["app"]
+__all__ = ["app", "show"]
 
 app = command()
 

@@ -15,7 +15,7 @@ from polyroute.cli.stored import report_problems
 from polyroute.records.export import Format
 from polyroute.records.export import export as write
 
-__all__ = ["app"]
+__all__ = ["app", "export"]
 
 app = command()
 

@@ -15,7 +15,7 @@ from polyroute.records.record import Record, Status
 from polyroute.records.store import policy_name
 from polyroute.types import Json
 
-__all__ = ["app"]
+__all__ = ["app", "list"]
 
 app = command()
 

@@ -24,7 +24,7 @@ from polyroute.records.store import RecordStore
 from polyroute.spec import construct
 from polyroute.types import Json
 
-__all__ = ["app"]
+__all__ = ["app", "replay"]
 
 app = command()
 

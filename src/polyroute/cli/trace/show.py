@@ -14,7 +14,7 @@ from polyroute.cli.stored import question_of, the_record
 from polyroute.records.record import Record
 from polyroute.trace import Trace
 
-__all__ = ["app"]
+__all__ = ["app", "show"]
 
 app = command()
 

@@ -14,7 +14,7 @@ from polyroute.cli.options import AsJson, ConfigFile
 from polyroute.records.chain import Verdict
 from polyroute.records.store import RecordStore
 
-__all__ = ["app"]
+__all__ = ["app", "verify"]
 
 app = command()
 

@@ -14,7 +14,7 @@ from polyroute.spec import resolve
 from polyroute.trace import Step, Trace
 from polyroute.types import Json, Request
 
-__all__ = ["SelfConsistency", "sigma"]
+__all__ = ["Mode", "SelfConsistency", "sigma"]
 
 Mode: TypeAlias = Literal["single_agent", "arena_lite", "full_arena"]
 
