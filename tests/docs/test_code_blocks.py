@@ -36,6 +36,8 @@ def test_a_yaml_block_is_a_configuration_or_a_part_of_one(text, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "my-model.gguf").write_bytes(b"GGUF" + bytes(100))
+    if text.startswith("--8<--"):
+        text = (ROOT / text.split('"')[1]).read_text("utf-8")
     content = config.yaml.safe_load(text)
     if not isinstance(content, dict) or not set(content) <= set(config.Settings.model_fields):
         pytest.skip("not a polyroute configuration")
