@@ -4,26 +4,30 @@ A class that satisfies a protocol here, plus one entry point, is a plug-in; the 
 the same door (`polyroute.registry`).
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from polyroute.decision import Call, Decision
 from polyroute.pool import Pool
+from polyroute.sparse import Sparse
 from polyroute.trace import Reply, Trace
 from polyroute.types import JsonObject, Request
 
 __all__ = [
     # what a plug-in is
-    "Backend", "Estimator", "Policy", "Reward",
+    "Backend", "Encoder", "Estimator", "Policy", "Reward",
     # what they exchange
-    "Delta", "Emit", "FloatArray", "Method",
+    "Delta", "Emit", "Features", "FloatArray", "Method", "State",
 ]  # fmt: skip
 
 FloatArray: TypeAlias = NDArray[np.float64]
+
+Features: TypeAlias = Sparse | NDArray[np.float32]
+"""One row per text, shape (N, D): sparse, or dense in single precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +117,86 @@ class Backend(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class State:
+    """What a fitted plug-in has learned: arrays and plain values, never code."""
+
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    values: JsonObject = field(default_factory=dict)
+    """Whatever JSON can express."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turn texts into features."""
+
+    def fit(self, texts: Sequence[str]) -> Self:
+        """Learn what there is to learn (a vocabulary, document frequencies); return self."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Features:
+        """Return one row per text, shape (N, D); the same text always gives the same row."""
+        ...
+
+    def state(self) -> State:
+        """Return what `fit` learned."""
+        ...
+
+    def restore(self, state: State) -> Self:
+        """Take over what `state` returned, and return self.
+
+        A state belongs to an encoder that was built with the same parameters.
+        """
+        ...
+
+
+@runtime_checkable
 class Estimator(Protocol):
-    """Predict the quality of every candidate on every request, before asking any."""
+    """Predict a number for every candidate on every request, before asking any.
+
+    The number is what it was fitted on: quality in [0, 1], or the logarithm of a cost. Built with
+    keyword hyper-parameters only, like a scikit-learn estimator; `fit` learns everything anew.
+    """
 
     method: ClassVar[Method]
 
-    def fit(self, requests: Sequence[Request], quality_NM: FloatArray) -> Self:
-        """Learn from observed outcomes.
+    def fit(self, requests: Sequence[Request], target_NM: FloatArray, pool: Pool) -> Self:
+        """Learn from observed outcomes, and return self.
 
         Parameters
         ----------
         requests : sequence of Request, length N
-        quality_NM : ndarray of shape (N, M)
-            Score in [0, 1] of each of M candidates; NaN where not observed.
+        target_NM : ndarray of shape (N, M)
+            What was observed; NaN where it was not, which is never read as zero.
+        pool : Pool
+            The M candidates, in column order.
+
+        Raises
+        ------
+        ConfigError
+            If the shapes do not fit, or nothing was observed at all.
         """
         ...
 
     def predict(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
-        """Return expected quality, shape (N, M), columns in pool order."""
+        """Return the expected number, shape (N, len(pool)), columns in the order of `pool`.
+
+        A card that was not fitted, and that nothing can be said of from its descriptor, has a
+        column of NaN: unknown.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit` or `restore`.
+        """
+        ...
+
+    def state(self) -> State:
+        """Return what `fit` learned, so that `restore` predicts bit for bit the same."""
+        ...
+
+    def restore(self, state: State) -> Self:
+        """Take over what `state` returned, and return self."""
         ...
 
 

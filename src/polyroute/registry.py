@@ -9,7 +9,7 @@ from polyroute.errors import MissingExtraError, UnknownPluginError
 
 __all__ = ["Family", "load", "names"]
 
-Family: TypeAlias = Literal["policies", "backends", "tools", "records"]
+Family: TypeAlias = Literal["policies", "estimators", "encoders", "backends", "tools", "records"]
 
 
 @cache

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from polyroute.errors import ConfigError
-from polyroute.protocols import Policy
+from polyroute.protocols import Encoder, Estimator, Policy
 from polyroute.registry import Family, load
 from polyroute.types import Json
 
@@ -126,8 +126,8 @@ def _convert(annotation: Any, value: Json, *, where: str) -> Any:  # noqa: ANN40
         return None
     for option in options:
         origin = get_origin(option)
-        if option is Policy and not isinstance(value, Policy):
-            return construct("policies", value, where=where)
+        if option in _FAMILIES and not isinstance(value, option):
+            return construct(_FAMILIES[option], value, where=where)
         if origin is tuple and isinstance(value, (list, tuple)):
             inner = get_args(option)[0]
             return tuple(
@@ -144,6 +144,14 @@ def _convert(annotation: Any, value: Json, *, where: str) -> Any:  # noqa: ANN40
         raise ConfigError(f"{where}: {why}, got {value!r:.120}") from None
     except TypeError:  # an annotation that pydantic cannot check: leave it to the constructor
         return value
+
+
+_FAMILIES: Mapping[Any, Family] = {
+    Policy: "policies",
+    Estimator: "estimators",
+    Encoder: "encoders",
+}
+"""Parameters that are themselves plug-ins are written as such."""
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:  # noqa: ANN401
