@@ -201,7 +201,16 @@ def parse(text: str, *, name: str) -> Settings:
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        places = [problem["loc"] for problem in error.errors()]
+        problems = "\n".join(
+            f"  {_explain(problem)}"
+            for problem in error.errors()
+            # a part that is wrong makes its whole wrong: say it once, where it is
+            if not any(
+                len(p) > len(problem["loc"]) and p[: len(problem["loc"])] == problem["loc"]
+                for p in places
+            )
+        )
         raise ConfigError(f"{name}:\n{problems}") from None
 
 

@@ -87,5 +87,7 @@ class Sparse:
         try:
             from scipy.sparse import csr_matrix
         except ImportError as error:
-            raise MissingExtraError("scipy is needed; run: pip install 'polyroute[learn]'") from error
+            raise MissingExtraError(
+                "scipy is needed; run: pip install 'polyroute[learn]'"
+            ) from error
         return csr_matrix((self.values, self.columns, self.starts), shape=self.shape)
