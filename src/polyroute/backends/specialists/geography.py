@@ -255,7 +255,8 @@ def _country_of_capital(capital: str) -> str | None:
 def _currency_with_code(code: str) -> str | None:
     if pycountry.currencies.get(alpha_3=code.upper()) is None:
         return None
-    return english().currencies.get(code.upper())
+    name: str | None = english().currencies.get(code.upper())
+    return name
 
 
 def _one(names: list[str]) -> str | None:
