@@ -1,7 +1,7 @@
 """The outcome table: which candidate answered which question how, how well, and at what price.
 
 It is the one offline format: the replay backend, training, evaluation and off-policy estimates all
-read it. Two tables, in parquet or JSON lines:
+read it. Two tables, in parquet, JSON lines or CSV:
 
 * queries: ``query_id``, ``prompt``; optional ``dataset``, ``split``, ``task``, ``gold`` (right
   answers), ``metric``;
@@ -18,5 +18,11 @@ former and soon a million of the latter; columns load in seconds and go into num
 
 from polyroute.outcomes.read import read_outcomes
 from polyroute.outcomes.table import OutcomeTable, Question, Responses
+from polyroute.outcomes.write import Written, write_outcomes
 
-__all__ = ["OutcomeTable", "Question", "Responses", "read_outcomes"]
+__all__ = [
+    # the table
+    "OutcomeTable", "Question", "Responses",
+    # in files
+    "Written", "read_outcomes", "write_outcomes",
+]  # fmt: skip

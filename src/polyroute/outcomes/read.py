@@ -1,14 +1,17 @@
-"""Read an outcome table from parquet or JSON lines."""
+"""Read an outcome table from parquet, JSON lines or CSV."""
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from polyroute.errors import ConfigError, MissingExtraError
+from polyroute.outcomes.cells import lines_in
 from polyroute.outcomes.sheet import QUERY, RESPONSE, Row, Schema, Sheet
 from polyroute.outcomes.table import OutcomeTable
 
@@ -22,15 +25,16 @@ def read_outcomes(path: str | Path) -> OutcomeTable:
     ----------
     path : str or Path
         The common start of the two files (``tables/gsm`` for ``tables/gsm.queries.parquet`` and
-        ``tables/gsm.responses.parquet``, or ``.jsonl``, or ``.jsonl.gz``), either of them, or one
-        file of joined rows.
+        ``tables/gsm.responses.parquet``, or ``.jsonl``, ``.csv``, or one of these with ``.gz``),
+        either of them, or one file of joined rows. ``tables/gsm.csv`` stands for the pair, too,
+        when there is no such file. In CSV an empty cell is missing, and ``""`` an empty text.
 
     Raises
     ------
     ConfigError
         If there is no such table, a column or value is missing or of the wrong type, a response
         names an unknown question, or there are two of the same question, model and sample. The
-        message names the file and the row (in JSON lines: the line).
+        message names the file and the row (in JSON lines and CSV: the line).
     MissingExtraError
         If the table is parquet and pyarrow is not installed.
     """
@@ -40,13 +44,14 @@ def read_outcomes(path: str | Path) -> OutcomeTable:
     return _split_joined(files[0])
 
 
-_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
+_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".csv", ".csv.gz")
 
 
 def _files(path: Path) -> tuple[Path, ...]:
     """Return the pair of files (queries, responses), or the one joined file."""
     for suffix in _SUFFIXES:
-        pair = tuple(path.with_name(f"{path.name}.{half}{suffix}") for half in _HALVES)
+        start = path.name if path.is_file() else path.name.removesuffix(suffix)
+        pair = tuple(path.with_name(f"{start}.{half}{suffix}") for half in _HALVES)
         if any(file.exists() for file in pair):
             return _both(pair)
     for half in _HALVES:
@@ -84,14 +89,24 @@ def _read(path: Path, schema: Schema) -> Sheet:
         empty = [None] * length
         wanted = {name: columns.get(name, empty) for name in schema.names}
         return Sheet(path.name, wanted, range(1, length + 1))
-    return Sheet.of_rows(path.name, list(_json_lines(path)), schema)
+    return Sheet.of_rows(path.name, list(_rows(path)), schema)
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of one file, with the place of each."""
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    return _csv_rows(path) if _SUFFIX_CSV.search(path.name) else _json_lines(path)
+
+
+_SUFFIX_CSV = re.compile(r"\.csv(\.gz)?$")
 
 
 def _split_joined(path: Path) -> OutcomeTable:
     """Read one file of joined rows: a question and one response, or a list of them, in each."""
     questions: dict[Any, Row] = {}
     responses: list[Row] = []
-    for line, row in _parquet_rows(path) if path.suffix == ".parquet" else _json_lines(path):
+    for line, row in _rows(path):
         query_id = row.get("query_id")
         first, known = questions.setdefault(query_id, (line, row))
         if known is not row and known.get("prompt") != row.get("prompt"):
@@ -145,15 +160,53 @@ def _as_written(singles: list[Any]) -> list[Any]:
     return [None if number is None else float(str(np.float32(number))) for number in singles]
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+@contextmanager
+def _opened(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     opened: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8") as file:
-            for line, text in enumerate(file, start=1):
-                if text.strip():
-                    yield line, _json_object(path, line, text)
+        with opened(path, "rt", encoding="utf-8-sig", newline=newline) as file:
+            yield file
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    with _opened(path, newline="") as file:
+        text = file.read()
+    lines = lines_in(text, name=path.name)
+    _, header = next(lines, (1, [None]))
+    if None in header or len(set(header)) < len(header):
+        raise ConfigError(f"{path.name}, row 1: every column needs a name of its own: {header}")
+    for line, cells in lines:
+        if len(cells) != len(header):
+            raise ConfigError(
+                f"{path.name}, row {line}: {len(cells)} cells under {len(header)} columns"
+            )
+        pairs = zip(header, cells, strict=True)
+        yield line, {str(name): _cell(path, line, str(name), cell) for name, cell in pairs}
+
+
+_NUMBERS = frozenset(
+    ("score", "sample", "prompt_tokens", "completion_tokens", "cost_usd", "latency_s")
+)
+
+
+def _cell(path: Path, line: int, column: str, cell: str | None) -> str | float | None:
+    if cell is None or column not in _NUMBERS:
+        return cell
+    try:
+        return float(cell)
+    except ValueError:
+        raise ConfigError(
+            f"{path.name}, row {line}: {column!r} must be a number or empty, got {cell!r:.80}"
+        ) from None
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    with _opened(path) as file:
+        for line, text in enumerate(file, start=1):
+            if text.strip():
+                yield line, _json_object(path, line, text)
 
 
 def _json_object(path: Path, line: int, text: str) -> Mapping[str, Any]:
