@@ -1,0 +1,1 @@
+"""Turn texts into features: one encoder per file, found by name (`polyroute.encoders`)."""

@@ -1,0 +1,96 @@
+"""Hashed n-grams, against a plain count in a dictionary."""
+
+import math
+import zlib
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from polyroute.errors import ConfigError
+from polyroute.signals.encoders.hashed import Hashed
+
+MASK = 2**64 - 1
+
+
+def mix(value):
+    for shift in (32, 29):
+        value = ((value ^ (value >> shift)) * 0x9E3779B97F4A7C15) & MASK
+    return value
+
+
+def hashed(codes, salt):
+    value = 2 * len(codes) + salt
+    for code in codes:
+        value = mix(value ^ code)
+    return value
+
+
+def by_hand(terms, bits):
+    """Bucket -> value of a list of hashes, with whole numbers of any size."""
+    row = Counter()
+    for value, count in Counter(terms).items():
+        row[value >> (64 - bits)] += (1 + math.log(count)) * (-1 if value >> 7 & 1 else 1)
+    length = math.sqrt(sum(v * v for v in row.values()))
+    return {bucket: v / length for bucket, v in row.items()}
+
+
+def test_words_and_pairs_are_counted_as_by_hand():
+    words = ["to", "be", "or", "not", "to", "be", "to", "be"]
+    codes = [zlib.crc32(word.encode()) for word in words]
+    terms = [hashed([code], 0) for code in codes]
+    terms += [hashed(pair, 0) for pair in pairwise(codes)]
+    found = Hashed(bits=12).encode(["To be, or not to be! To be."])
+    expected = by_hand(terms, 12)
+    assert found.columns.tolist() == sorted(expected)
+    np.testing.assert_allclose(found.values, [expected[k] for k in sorted(expected)], rtol=1e-6)
+
+
+def test_characters_are_counted_as_by_hand():
+    codes = [ord(character) for character in " añ b "]
+    terms = [hashed(codes[k : k + 3], 1) for k in range(len(codes) - 2)]
+    found = Hashed(bits=24, of_words=None, of_characters=(3, 3)).encode(["Añ \n b"])
+    expected = by_hand(terms, 24)
+    assert found.columns.tolist() == sorted(expected)
+    np.testing.assert_allclose(found.values, [expected[k] for k in sorted(expected)], rtol=1e-6)
+
+
+def test_the_buckets_of_many_words_are_spread_evenly_and_so_are_their_signs():
+    texts = [f"word{k}" for k in range(20_000)]
+    features = Hashed(bits=8, of_words=(1, 1)).encode(texts)
+    counts = np.bincount(features.columns, minlength=256)
+    expected = len(texts) / 256
+    chi_square = float(((counts - expected) ** 2 / expected).sum())
+    assert chi_square < 255 + 5 * math.sqrt(2 * 255)
+    assert abs(np.sign(features.values).sum()) < 5 * math.sqrt(len(texts))
+
+
+def test_a_pair_is_not_its_words_the_other_way_round():
+    rows = Hashed(bits=24, of_words=(2, 2)).encode(["red car", "car red"])
+    assert rows.columns[0] != rows.columns[1]
+
+
+def test_similar_texts_are_closer_than_others():
+    rows = Hashed().encode(
+        ["the capital of Peru is Lima", "what is the capital of Peru", "sort a list in Python"]
+    )
+    near, far = (
+        len(np.intersect1d(rows.rows([0]).columns, rows.rows([k]).columns)) for k in (1, 2)
+    )
+    assert near > far
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bits": 4},
+        {"bits": 30},
+        {"of_words": None},
+        {"of_words": (3, 2)},
+        {"of_characters": (0, 1)},
+    ],
+)
+def test_a_parameter_out_of_range_is_refused(wrong):
+    with pytest.raises(ConfigError):
+        Hashed(**wrong)
