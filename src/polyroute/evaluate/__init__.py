@@ -1,0 +1,1 @@
+"""Judge routers: metrics, intervals, baselines, off-policy estimates."""
