@@ -81,3 +81,27 @@ def test_a_spec_is_never_changed_by_building_it():
 
 def test_a_key_without_a_near_one_lists_what_is_known():
     assert nearest("zzz", ["a", "b"]) == "known here: a, b"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "cascade", "order": ["a"], "accept": "builtins:bool"},
+        {"name": "self_consistency", "probe": "a", "arena": ["a", "b"], "extract": "builtins:str"},
+        {
+            "name": "rules",
+            "rules": [{"to": "a", "matches": "1"}],
+            "otherwise": {"name": "cascade", "order": ["a"], "accept": "builtins:bool"},
+        },
+    ],
+)
+def test_a_function_is_imported_only_where_that_is_allowed(spec):
+    construct("policies", spec, where="policy")
+    with pytest.raises(ConfigError, match="import code"):
+        construct("policies", spec, where="policy", imports=False)
+    construct("policies", spec, where="policy")  # and the ban ends with the call
+
+
+def test_a_plug_in_that_is_built_already_is_taken_as_it_is():
+    policy = Fixed("m")
+    assert build(count=1, policy=policy)[5] is policy

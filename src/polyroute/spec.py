@@ -10,6 +10,7 @@ import importlib
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import is_dataclass
 from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -26,7 +27,7 @@ Spec: TypeAlias = str | Mapping[str, Json]
 """A plug-in: its name, or an object of ``name`` and its parameters."""
 
 
-def construct(family: Family, spec: Spec, *, where: str) -> Any:  # noqa: ANN401 - as the family says
+def construct(family: Family, spec: Spec, *, where: str, imports: bool = True) -> Any:  # noqa: ANN401 - as the family says
     """Build the plug-in that `spec` describes.
 
     Parameters
@@ -38,11 +39,15 @@ def construct(family: Family, spec: Spec, *, where: str) -> Any:  # noqa: ANN401
         policy is written the same way.
     where : str
         Place in the configuration, for error messages: ``"policy"``.
+    imports : bool, default=True
+        Whether ``"package.module:name"`` may stand for a function. In a spec that somebody else
+        wrote (an artifact's) it must not: importing runs code.
 
     Raises
     ------
     ConfigError
-        If the name is unknown, or a parameter is unknown, missing or of the wrong type.
+        If the name is unknown, or a parameter is unknown, missing or of the wrong type, or names
+        a function where that is not allowed.
 
     Examples
     --------
@@ -51,7 +56,11 @@ def construct(family: Family, spec: Spec, *, where: str) -> Any:  # noqa: ANN401
     """
     plain = normal(spec, where=where)
     name = plain.pop("name")
-    return _call(load(family, name), plain, where=where)
+    allowed = _MAY_IMPORT.set(imports and _MAY_IMPORT.get())
+    try:
+        return _call(load(family, name), plain, where=where)
+    finally:
+        _MAY_IMPORT.reset(allowed)
 
 
 def normal(spec: Spec, *, where: str) -> dict[str, Json]:
@@ -82,8 +91,10 @@ def resolve(path: str, *, where: str) -> Any:  # noqa: ANN401 - whatever the use
     Raises
     ------
     ConfigError
-        If it is not of that form or cannot be imported.
+        If it is not of that form or cannot be imported, or nothing may be imported here.
     """
+    if not _MAY_IMPORT.get():
+        raise ConfigError(f"{where}: {path!r} would import code, which is not allowed here")
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
@@ -126,8 +137,9 @@ def _convert(annotation: Any, value: Json, *, where: str) -> Any:  # noqa: ANN40
         return None
     for option in options:
         origin = get_origin(option)
-        if option in _FAMILIES and not isinstance(value, option):
-            return construct(_FAMILIES[option], value, where=where)
+        if option in _FAMILIES:
+            built = isinstance(value, option)
+            return value if built else construct(_FAMILIES[option], value, where=where)
         if origin is tuple and isinstance(value, (list, tuple)):
             inner = get_args(option)[0]
             return tuple(
@@ -145,6 +157,9 @@ def _convert(annotation: Any, value: Json, *, where: str) -> Any:  # noqa: ANN40
     except TypeError:  # an annotation that pydantic cannot check: leave it to the constructor
         return value
 
+
+_MAY_IMPORT: ContextVar[bool] = ContextVar("may_import", default=True)
+"""Not an argument, since plug-ins call `resolve` in their own constructors."""
 
 _FAMILIES: Mapping[Any, Family] = {
     Policy: "policies",
