@@ -1,0 +1,215 @@
+"""The candidate that is expected to be worth most: predicted quality less its price.
+
+The one decision here: what is unknown stays unknown. A card of which the estimator knows nothing
+is not guessed at while another one is known, and an unknown price is neither zero nor a reason to
+call a card cheap.
+"""
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import ClassVar, Literal
+
+from polyroute.decision import Answer, Call, Decision, Failure, Route
+from polyroute.errors import ConfigError
+from polyroute.pool import ModelCard, Pool
+from polyroute.protocols import Estimator, Method
+from polyroute.signals.modality import modalities, takes
+from polyroute.trace import Trace
+from polyroute.types import Request, Usage
+
+__all__ = ["Greedy"]
+
+_MOST_TRIES = 8
+"""Candidates tried before giving up: refused calls are no rounds, so rounds do not bound them."""
+
+_CHARACTERS_PER_TOKEN = 4
+"""Rule of thumb for English text. It only orders candidates; nothing is billed by it."""
+
+_SHOWN = 3
+"""Candidates whose numbers stand in the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """What is expected of one card on one request."""
+
+    card: ModelCard
+    quality: float
+    """0 to 1; NaN: unknown."""
+    usd: float | None
+    worth: float
+    """Quality less the price in units of quality, as far as they are known; NaN: unknown."""
+    unweighed: bool
+    """Whether the price counts, and is unknown."""
+
+    def __str__(self) -> str:
+        quality = "?" if math.isnan(self.quality) else f"{self.quality:.3f}"
+        price = "a price nobody knows" if self.usd is None else f"${self.usd:.2g}"
+        return f"{self.card.id} {quality} for {price}"
+
+
+@dataclass(frozen=True, slots=True)
+class Greedy:
+    """Ask the candidate with the highest expected quality less its price; then the next best.
+
+    Parameters
+    ----------
+    quality : Estimator
+        Predicts the quality of every card, 0 to 1; predictions are clipped to that range.
+    cost : Estimator, optional
+        Predicts the decimal logarithm of the price of a call in US dollars. Without it, and for
+        cards it knows nothing of, the price is that of the card, for (characters of the request /
+        4) prompt tokens and `completion_tokens` completion tokens.
+    usd_per_quality : float, optional
+        Willingness to pay: dollars that one unit of quality is worth, per request. That of the
+        request's budget wins over it. `None` and 0 mean: quality only, at any price.
+    models : tuple of str, optional
+        Ids to choose from; all models and agents of the pool when `None`. Those that a request
+        leaves out are not missed.
+    prior : {"last", "mean", "lowest"}, default="last"
+        The quality of a card of which the estimator knows nothing: it comes after all known ones,
+        or has the mean or the lowest of the known predictions on this request.
+    completion_tokens : int, default=300
+        Expected length of an answer, in tokens, where `cost` does not say.
+
+    Raises
+    ------
+    ConfigError
+        If `usd_per_quality` or `completion_tokens` is negative.
+
+    Notes
+    -----
+    Left out are cards that cannot take the request's input, whose context window is too short for
+    it, or whose expected price is more than the budget has left. When there is a willingness to
+    pay, cards whose price nobody knows come after those whose price is known. Ties go to the
+    lower price, then to the first of the pool.
+
+    References
+    ----------
+    Hu et al., *RouterBench*, arXiv:2403.12031, section 4.2: a predictive router maximises
+    ``willingness * quality - cost``; here both sides are divided by the willingness.
+    """
+
+    method: ClassVar[Method] = Method(
+        when="pre-generation",
+        what=("query", "model metadata"),
+        how="supervised",
+        paper="predictive routers of RouterBench, arXiv:2403.12031",
+    )
+
+    quality: Estimator
+    cost: Estimator | None = None
+    usd_per_quality: float | None = None
+    models: tuple[str, ...] | None = None
+    prior: Literal["last", "mean", "lowest"] = "last"
+    completion_tokens: int = 300
+
+    def __post_init__(self) -> None:
+        for name in ("usd_per_quality", "completion_tokens"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} must be a number, 0 or more, got {value!r}")
+
+    def candidates(self, pool: Pool) -> tuple[ModelCard, ...]:
+        """Return the cards of `pool` that may be asked, in its order."""
+        if self.models is None:
+            return tuple(card for card in pool if card.kind != "tool")
+        wanted = {pool.card(name).id for name in self.models if name in pool}
+        return tuple(card for card in pool if card.id in wanted)
+
+    async def decide(self, trace: Trace) -> Decision:
+        """Return one final call to the best candidate that has not failed."""
+        tried = {call.model for call in trace.calls}
+        if len(tried) == _MOST_TRIES or trace.left.rounds == 0:
+            return trace.give_up()
+        able = [card for card in self.candidates(trace.pool) if _can_take(card, trace.request)]
+        if not able:
+            wanted = ", ".join(sorted(modalities(trace.request)))
+            why = f"no candidate takes this input ({wanted}, {_tokens(trace.request)} tokens)"
+            return Answer(reason=why, failure=Failure("bad_request", why))
+        ranked = [one for one in self._ranked(trace, able) if one.card.id not in tried]
+        left = trace.left.usd
+        payable = [one for one in ranked if _is_payable(one, left)]
+        if ranked and not payable:
+            why = f"every candidate left is expected to cost more than the ${left:f} left"
+            return Answer(reason=why, failure=Failure("budget", why))
+        if not payable:
+            return trace.give_up()
+        shown = "; ".join(str(one) for one in payable[:_SHOWN])
+        after = f"after {len(tried)} failed, " if tried else ""
+        return Route(
+            calls=(Call(payable[0].card.id),),
+            final=True,
+            reason=f"{after}{self._rule(trace.request)}: {shown}",
+            propensity=1.0,
+        )
+
+    def _willingness(self, request: Request) -> float:
+        """Return dollars per unit of quality; 0: quality only."""
+        asked = request.budget.usd_per_quality
+        return (self.usd_per_quality if asked is None else asked) or 0.0
+
+    def _rule(self, request: Request) -> str:
+        willingness = self._willingness(request)
+        return f"best at ${willingness:g} per quality" if willingness else "best"
+
+    def _ranked(self, trace: Trace, cards: list[ModelCard]) -> list[_Candidate]:
+        """Return what is expected of each card, best first."""
+        request, pool = trace.request, trace.pool
+        willingness = self._willingness(request)
+        predicted = self.quality.predict([request], pool)[0]
+        qualities = [float(predicted[pool.index_of(card.id)]) for card in cards]
+        qualities = [min(1.0, max(0.0, q)) if q == q else q for q in qualities]
+        prices = self._prices(request, pool, cards)
+        unknown = self._of_the_unknown(qualities)
+        found = []
+        for card, quality, usd in zip(cards, qualities, prices, strict=True):
+            worth = unknown if math.isnan(quality) else quality
+            if willingness and usd is not None:
+                worth -= usd / willingness
+            found.append(_Candidate(card, quality, usd, worth, bool(willingness) and usd is None))
+        return sorted(found, key=_order)
+
+    def _of_the_unknown(self, qualities: list[float]) -> float:
+        known = [quality for quality in qualities if not math.isnan(quality)]
+        if self.prior == "last" or not known:
+            return math.nan
+        return min(known) if self.prior == "lowest" else sum(known) / len(known)
+
+    def _prices(self, request: Request, pool: Pool, cards: list[ModelCard]) -> list[float | None]:
+        """Return the expected price of each card in US dollars, `None` where nobody knows."""
+        predicted = {}
+        if self.cost is not None:
+            logs = self.cost.predict([request], pool)[0]
+            predicted = {
+                card.id: 10.0 ** float(log)
+                for card, log in zip(pool, logs, strict=True)
+                if not math.isnan(log)
+            }
+        usage = Usage(input=_tokens(request), output=self.completion_tokens)
+        return [
+            predicted.get(card.id, None if card.price is None else float(card.price.cost(usage)))
+            for card in cards
+        ]
+
+
+def _order(one: _Candidate) -> tuple[bool, bool, float, bool, float]:
+    """Best first; worth that cannot be told last; then the cheaper one."""
+    untold = math.isnan(one.worth)
+    worth = 0.0 if untold else one.worth
+    return untold, one.unweighed, -worth, one.usd is None, one.usd or 0.0
+
+
+def _is_payable(one: _Candidate, left: Decimal | None) -> bool:
+    return left is None or one.usd is None or one.usd <= left
+
+
+def _tokens(request: Request) -> int:
+    """Return about how many tokens the messages of `request` are."""
+    return sum(len(message.text) for message in request.messages) // _CHARACTERS_PER_TOKEN
+
+
+def _can_take(card: ModelCard, request: Request) -> bool:
+    fits = card.context is None or _tokens(request) < card.context
+    return fits and takes(card, request)
