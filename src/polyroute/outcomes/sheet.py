@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from polyroute.errors import ConfigError
 
-__all__ = ["FloatColumn", "IntColumn", "QUERY", "RESPONSE", "Row", "Schema", "Sheet"]
+__all__ = ["BoolColumn", "FloatColumn", "IntColumn", "QUERY", "RESPONSE", "Row", "Schema", "Sheet"]
 
+BoolColumn: TypeAlias = NDArray[np.bool_]
 FloatColumn: TypeAlias = NDArray[np.float64]
 IntColumn: TypeAlias = NDArray[np.int64]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from polyroute.outcomes.sheet import QUERY, RESPONSE, FloatColumn, IntColumn, Sheet
+from polyroute.outcomes.sheet import QUERY, RESPONSE, BoolColumn, FloatColumn, IntColumn, Sheet
 
 __all__ = ["OutcomeTable", "Question", "Responses"]
 
@@ -157,6 +157,23 @@ class OutcomeTable:
     def costs_NM(self) -> FloatColumn:  # noqa: N802 - shape suffix
         """Return the mean cost over samples in US dollars, shape (N, M); NaN where unknown."""
         return self._means(self.responses.cost_usd)
+
+    def only(self, keep_N: BoolColumn) -> "OutcomeTable":
+        """Return the questions of a boolean mask, with their responses and all the models."""
+        keep_N = np.asarray(keep_N, np.bool_)
+        rows = np.flatnonzero(keep_N[self.responses.query])
+        columns: dict[str, Any] = {}
+        for column in fields(Responses):
+            values = getattr(self.responses, column.name)
+            columns[column.name] = (
+                tuple(values[row] for row in rows) if isinstance(values, tuple) else values[rows]
+            )
+        columns["query"] = (np.cumsum(keep_N) - 1)[columns["query"]]
+        return OutcomeTable(
+            queries=tuple(q for q, kept in zip(self.queries, keep_N, strict=True) if kept),
+            models=self.models,
+            responses=Responses(**columns),
+        )
 
     def _means(self, column: FloatColumn) -> FloatColumn:
         shape = (len(self.queries), len(self.models))
