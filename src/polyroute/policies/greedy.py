@@ -6,14 +6,17 @@ call a card cheap.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from polyroute.decision import Answer, Call, Decision, Failure, Route
 from polyroute.errors import ConfigError
 from polyroute.pool import ModelCard, Pool
-from polyroute.protocols import Estimator, Method
+from polyroute.protocols import Estimator, FloatArray, Method
 from polyroute.signals.modality import modalities, takes
 from polyroute.trace import Trace
 from polyroute.types import Request, Usage
@@ -118,6 +121,21 @@ class Greedy:
         wanted = {pool.card(name).id for name in self.models if name in pool}
         return tuple(card for card in pool if card.id in wanted)
 
+    def expected_usd(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
+        """Return the expected price of every card of `pool` on every request, shape (N, M).
+
+        US dollars; NaN where neither `cost` nor the card knows.
+        """
+        usd_NM = np.array([[self._by_card(card, one) for card in pool] for one in requests])
+        if self.cost is None:
+            return usd_NM
+        predicted_NM = 10.0 ** self.cost.predict(requests, pool)
+        return np.where(np.isnan(predicted_NM), usd_NM, predicted_NM)
+
+    def _by_card(self, card: ModelCard, request: Request) -> float:
+        usage = Usage(input=_tokens(request), output=self.completion_tokens)
+        return math.nan if card.price is None else float(card.price.cost(usage))
+
     async def decide(self, trace: Trace) -> Decision:
         """Return one final call to the best candidate that has not failed."""
         tried = {call.model for call in trace.calls}
@@ -161,10 +179,12 @@ class Greedy:
         predicted = self.quality.predict([request], pool)[0]
         qualities = [float(predicted[pool.index_of(card.id)]) for card in cards]
         qualities = [min(1.0, max(0.0, q)) if q == q else q for q in qualities]
-        prices = self._prices(request, pool, cards)
+        dollars = self.expected_usd([request], pool)[0]
+        prices = [float(dollars[pool.index_of(card.id)]) for card in cards]
         unknown = self._of_the_unknown(qualities)
         found = []
-        for card, quality, usd in zip(cards, qualities, prices, strict=True):
+        for card, quality, price in zip(cards, qualities, prices, strict=True):
+            usd = None if math.isnan(price) else price
             worth = unknown if math.isnan(quality) else quality
             if willingness and usd is not None:
                 worth -= usd / willingness
@@ -176,22 +196,6 @@ class Greedy:
         if self.prior == "last" or not known:
             return math.nan
         return min(known) if self.prior == "lowest" else sum(known) / len(known)
-
-    def _prices(self, request: Request, pool: Pool, cards: list[ModelCard]) -> list[float | None]:
-        """Return the expected price of each card in US dollars, `None` where nobody knows."""
-        predicted = {}
-        if self.cost is not None:
-            logs = self.cost.predict([request], pool)[0]
-            predicted = {
-                card.id: 10.0 ** float(log)
-                for card, log in zip(pool, logs, strict=True)
-                if not math.isnan(log)
-            }
-        usage = Usage(input=_tokens(request), output=self.completion_tokens)
-        return [
-            predicted.get(card.id, None if card.price is None else float(card.price.cost(usage)))
-            for card in cards
-        ]
 
 
 def _order(one: _Candidate) -> tuple[bool, bool, float, bool, float]:
