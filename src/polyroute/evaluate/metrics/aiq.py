@@ -28,7 +28,7 @@ class Hull:
 
     def at(self, cost: ArrayLike) -> NDArray[np.float64]:
         """Return the quality at each `cost`: 0 below the cheapest corner, flat above the last."""
-        return np.interp(cost, self.cost, self.quality, left=0.0)
+        return np.interp(np.asarray(cost, np.float64), self.cost, self.quality, left=0.0)
 
 
 def non_decreasing_hull(cost: ArrayLike, quality: ArrayLike) -> Hull:

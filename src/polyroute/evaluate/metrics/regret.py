@@ -26,7 +26,7 @@ def oracle(score_NM: ArrayLike, usd_NM: ArrayLike | None = None) -> NDArray[np.i
     scores = np.nan_to_num(np.asarray(score_NM, np.float64), nan=-np.inf)
     prices = _prices(usd_NM, scores)
     best = scores >= scores.max(axis=1, keepdims=True)
-    return np.where(best, prices, np.inf).argmin(axis=1)
+    return np.asarray(np.where(best, prices, np.inf).argmin(axis=1), np.intp)
 
 
 def cheapest_correct(score_NM: ArrayLike, usd_NM: ArrayLike | None = None) -> NDArray[np.intp]:
@@ -44,7 +44,7 @@ def cheapest_correct(score_NM: ArrayLike, usd_NM: ArrayLike | None = None) -> ND
     prices = np.where(np.isnan(scores), _NEVER, prices)
     right = scores >= 1
     among = np.where(right.any(axis=1, keepdims=True), right, True)
-    return np.where(among, prices, np.inf).argmin(axis=1)
+    return np.asarray(np.where(among, prices, np.inf).argmin(axis=1), np.intp)
 
 
 def oracle_regret(score_N: ArrayLike, score_NM: ArrayLike) -> float:

@@ -13,7 +13,7 @@ def mean_score(score_N: ArrayLike) -> float:
     ----------
     RouterEval, arXiv:2503.10657, section 3, where it is called mu.
     """
-    return float(np.mean(score_N))
+    return float(np.asarray(score_N, np.float64).mean())
 
 
 def value_over_best(score_N: ArrayLike, *, best_single: float) -> float:

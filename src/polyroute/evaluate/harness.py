@@ -1,0 +1,318 @@
+"""Run policies over an outcome table: the same loop as in serving, with recorded replies.
+
+The one decision here: a router is judged by its episodes. Whatever a policy is, one that picks a
+model or one that asks five and thinks between, it runs through `run_episode`, and what counts is
+what it answered and what all of it cost.
+"""
+
+import asyncio
+import hashlib
+import multiprocessing
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from polyroute.backends.replay import Replay
+from polyroute.decision import Answer, Route
+from polyroute.episode import Episode
+from polyroute.errors import ConfigError, PolicyError
+from polyroute.evaluate.digest import digest
+from polyroute.evaluate.outcome_log import OutcomeLog
+from polyroute.evaluate.recording import Grade, Recording, pool_of, readable
+from polyroute.evaluate.result import Outcome, Result, gather
+from polyroute.outcomes import OutcomeTable, Question
+from polyroute.pool import Pool
+from polyroute.protocols import Policy
+from polyroute.trace import Step, Trace
+from polyroute.types import Budget, Json, Message, Request
+
+__all__ = ["Conditions", "Progress", "evaluate", "request_of"]
+
+_CHUNK = 32
+"""Episodes that run side by side, and are written together."""
+
+_SHOWN = 600
+"""Characters of a reply that are kept for the reader of a report."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Is told how many episodes are done, of how many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """Under what all policies of a run are judged."""
+
+    budget: Budget = field(default_factory=Budget)
+    """For each question. Its `seconds` are those of this machine, not recorded ones."""
+    repeats: int | None = None
+    """Episodes per question; as many as the table has samples of an answer when `None`."""
+    seed: int = 0
+    """Another seed draws otherwise, where a policy draws."""
+    processes: int = 1
+    """Processes to run in; the results do not depend on it."""
+    folder: Path | None = None
+    """Where outcomes are kept as they come; a run with the same folder goes on where it was."""
+    grade: Grade | None = None
+    """Scores an answer that repeats no recorded reply."""
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("repeats", "processes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be 1 or more, got {value!r}")
+
+
+def evaluate(
+    policies: Mapping[str, Policy],
+    table: OutcomeTable,
+    *,
+    pool: Pool | None = None,
+    conditions: Conditions | None = None,
+) -> dict[str, Result]:
+    """Run every policy on every question of `table`, offline.
+
+    The score of a question is the recorded score of the reply that became the answer. With several
+    samples of an answer, every question is asked once per sample: the seed of a repetition chooses
+    the sample (see `polyroute.backends.replay.Replay`), so that a policy that asks one model gets
+    the mean over all of them. The results depend on the arguments only, not on processes or time.
+
+    Parameters
+    ----------
+    policies : mapping of str to Policy
+        By the name that the result is to have. With several processes they must be picklable.
+    table : OutcomeTable
+        The questions to judge on.
+    pool : Pool, optional
+        The candidates; those of the table, with the prices that its costs imply, by default.
+    conditions : Conditions, optional
+
+    Returns
+    -------
+    dict of str to Result
+        In the order of `policies`.
+
+    Raises
+    ------
+    ConfigError
+        If the table has no question, or a policy cannot be sent to another process.
+
+    Notes
+    -----
+    With ``processes=2`` or more a script needs ``if __name__ == "__main__":``, as everything that
+    starts Python's processes does.
+    """
+    if not table.queries:
+        raise ConfigError("there is no question to judge on")
+    bench = _Bench(dict(policies), table, pool or pool_of(table), conditions or Conditions())
+    found = bench.earlier()
+    jobs = [job for name, done in found.items() for job in bench.jobs(name, done)]
+    total = len(policies) * len(table.queries) * bench.repeats
+    count = sum(map(len, found.values()))
+    bench.tell(count, total)
+    for name, outcomes in bench.run(jobs):
+        bench.keep(name, outcomes)
+        found[name] += outcomes
+        count += len(outcomes)
+        bench.tell(count, total)
+    ids = [question.query_id for question in table.queries]
+    return {name: gather(name, all_, ids, bench.pool.ids) for name, all_ in found.items()}
+
+
+def request_of(
+    question: Question, *, budget: Budget, samples: int = 1, repeat: int = 0, seed: int = 0
+) -> Request:
+    """Return the request that asks `question` for the given time.
+
+    Its seed is that of the question, so that draws differ from question to question, and modulo
+    `samples` it is `repeat`, so that each repetition gets another sample.
+    """
+    text = f"{seed}\n{question.query_id}".encode("utf-8", "surrogatepass")
+    number = int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
+    return Request(
+        id=f"{question.query_id}#{repeat}",
+        messages=(Message("user", question.prompt),),
+        budget=budget,
+        seed=number * samples + repeat,
+    )
+
+
+_Job: TypeAlias = tuple[str, tuple[tuple[int, int], ...]]
+"""The name of a policy, and the (question, repetition) pairs to run."""
+
+
+class _Bench:
+    """Everything that a process needs to run episodes."""
+
+    def __init__(
+        self,
+        policies: dict[str, Policy],
+        table: OutcomeTable,
+        pool: Pool,
+        conditions: Conditions,
+    ) -> None:
+        self.policies = policies
+        self.table = table
+        self.pool = pool
+        self.conditions = conditions
+        self.samples = _most_samples(table)
+        self.repeats = conditions.repeats or self.samples
+        self._recording = Recording(table, pool, conditions.grade)
+        self._replay = Replay.of(readable(table))
+        self._logs: dict[str, OutcomeLog] = {}
+
+    def earlier(self) -> dict[str, list[Outcome]]:
+        """Return what an earlier run found, for each policy."""
+        folder = self.conditions.folder
+        if folder is None:
+            return {name: [] for name in self.policies}
+        of_table = _table_digest(self.table)
+        for name, policy in self.policies.items():
+            rest = (self.pool.digest, of_table, self.conditions.budget, self.conditions.seed)
+            key = digest((policy, *rest, self.samples, self.conditions.grade))
+            self._logs[name] = OutcomeLog(folder, key)
+        found: dict[str, list[Outcome]] = {}
+        for name, log in self._logs.items():
+            once = {(o.query_id, o.repeat): o for o in log.read() if o.repeat < self.repeats}
+            found[name] = list(once.values())
+        return found
+
+    def jobs(self, name: str, done: Sequence[Outcome]) -> Iterator[_Job]:
+        """Yield what is left to do for a policy, in chunks."""
+        known = {(outcome.query_id, outcome.repeat) for outcome in done}
+        pairs = [
+            (n, repeat)
+            for n, question in enumerate(self.table.queries)
+            for repeat in range(self.repeats)
+            if (question.query_id, repeat) not in known
+        ]
+        for start in range(0, len(pairs), _CHUNK):
+            yield name, tuple(pairs[start : start + _CHUNK])
+
+    def run(self, jobs: Sequence[_Job]) -> Iterator[tuple[str, list[Outcome]]]:
+        """Yield the outcomes of each job, in any order."""
+        if self.conditions.processes == 1 or len(jobs) < 2:
+            with asyncio.Runner() as runner:
+                for job in jobs:
+                    yield job[0], runner.run(self.outcomes(job))
+            return
+        packed = _packed(self)
+        spawn = multiprocessing.get_context("spawn")  # a fork copies locks that others hold
+        with ProcessPoolExecutor(
+            self.conditions.processes, spawn, initializer=_unpack, initargs=(packed,)
+        ) as executor:
+            running = {executor.submit(_work, job): job[0] for job in jobs}
+            for future in as_completed(running):
+                yield running[future], future.result()
+
+    async def outcomes(self, job: _Job) -> list[Outcome]:
+        """Run the episodes of one job side by side."""
+        name, pairs = job
+        return list(await asyncio.gather(*(self._one(name, n, repeat) for n, repeat in pairs)))
+
+    def keep(self, name: str, outcomes: Sequence[Outcome]) -> None:
+        """Write outcomes down."""
+        if name in self._logs:
+            self._logs[name].append(outcomes)
+
+    def tell(self, done: int, total: int) -> None:
+        """Tell the caller how far the run is."""
+        if self.conditions.progress is not None:
+            self.conditions.progress(done, total)
+
+    async def _one(self, name: str, n: int, repeat: int) -> Outcome:
+        question = self.table.queries[n]
+        request = request_of(
+            question,
+            budget=self.conditions.budget,
+            samples=self.samples,
+            repeat=repeat,
+            seed=self.conditions.seed,
+        )
+        episode = Episode(self.policies[name], self._replay, request, self.pool)
+        broken: str | None = None
+        try:
+            async for _ in episode.events(stream=False):
+                pass
+        except PolicyError as error:
+            broken = f"policy: {error}"[:_SHOWN]
+        return self._outcome(episode.trace, question, repeat, broken)
+
+    def _outcome(
+        self, trace: Trace, question: Question, repeat: int, broken: str | None
+    ) -> Outcome:
+        kinds = [reply.failure.kind for reply in trace.replies if reply.failure]
+        unrecorded = kinds.count("unavailable")  # the replay backend's word for it
+        scored = self._recording.score(trace)
+        made = [r.model for r in trace.replies if not (r.failure and r.failure.kind == "budget")]
+        failure = broken or (None if trace.failure is None else trace.failure.kind)
+        return Outcome(
+            query_id=question.query_id,
+            repeat=repeat,
+            score=None if unrecorded else 0.0 if broken else scored.score,
+            usd=trace.usd,
+            seconds=self._recording.seconds(trace),
+            calls={model: made.count(model) for model in dict.fromkeys(made)},
+            answered_by=scored.model,
+            failure=failure,
+            unrecorded=unrecorded,
+            steps=tuple(_short(step) for step in trace.steps),
+        )
+
+
+def _short(step: Step) -> Json:
+    """Return a step as a reader of a report sees it."""
+    decision = step.decision
+    if isinstance(decision, Answer):
+        return {"reason": decision.reason, "answer": decision.text[:_SHOWN]}
+    return {
+        "reason": decision.reason,
+        "own": isinstance(decision, Route) and decision.own,
+        "replies": [
+            {
+                "model": reply.model,
+                "text": reply.text[:_SHOWN],
+                "usd": None if reply.usd is None else str(reply.usd),
+                "failure": None if reply.failure is None else reply.failure.message[:_SHOWN],
+            }
+            for reply in step.replies
+        ],
+    }
+
+
+def _most_samples(table: OutcomeTable) -> int:
+    rows = table.responses
+    cells = rows.query * len(table.models) + rows.model
+    return int(np.bincount(cells).max()) if len(cells) else 1
+
+
+def _table_digest(table: OutcomeTable) -> str:
+    columns = {name: getattr(table.responses, name) for name in table.responses.__slots__}
+    return digest([[q.query_id, q.prompt, q.gold] for q in table.queries] + [table.models, columns])
+
+
+def _packed(bench: _Bench) -> bytes:
+    plain = replace(bench.conditions, progress=None, folder=None, processes=1)
+    try:
+        return pickle.dumps((bench.policies, bench.table, bench.pool, plain))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"a policy cannot be sent to another process ({error}); use one process"
+        ) from error
+
+
+_BENCH: list[_Bench] = []
+"""What this worker process runs; filled when it starts."""
+
+
+def _unpack(packed: bytes) -> None:
+    _BENCH.append(_Bench(*pickle.loads(packed)))
+
+
+def _work(job: _Job) -> list[Outcome]:
+    return asyncio.run(_BENCH[-1].outcomes(job))
