@@ -16,6 +16,7 @@ The one decision here: questions are values, responses are columns. There are a 
 former and soon a million of the latter; columns load in seconds and go into numpy as they are.
 """
 
+from polyroute.outcomes.describe import Interval, ModelSummary, Picked, TableSummary, describe
 from polyroute.outcomes.leaks import Leak, check_leaks, normal_question
 from polyroute.outcomes.read import read_outcomes
 from polyroute.outcomes.split import by_split, side_of, with_splits
@@ -27,6 +28,8 @@ __all__ = [
     "OutcomeTable", "Question", "Responses",
     # in files
     "Written", "read_outcomes", "write_outcomes",
+    # in numbers
+    "Interval", "ModelSummary", "Picked", "TableSummary", "describe",
     # divided by question
     "Leak", "by_split", "check_leaks", "normal_question", "side_of", "with_splits",
 ]  # fmt: skip

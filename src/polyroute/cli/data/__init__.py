@@ -1,0 +1,13 @@
+"""`polyroute data`: outcome tables, collected, imported, described and divided."""
+
+from polyroute.cli.lazy import Entry, group
+
+__all__ = ["app"]
+
+app = group(
+    {
+        "describe": Entry("polyroute.cli.data.describe", "Say who is good, dear, and needed."),
+        "split": Entry("polyroute.cli.data.split", "Divide a table by question; name the leaks."),
+    },
+    line="Collect, import, describe and divide outcome tables.",
+)

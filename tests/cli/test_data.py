@@ -1,0 +1,72 @@
+import json
+
+import pytest
+
+from polyroute.outcomes import OutcomeTable, read_outcomes, write_outcomes
+
+QUERIES = [
+    {"query_id": "q1", "prompt": "2 + 2?", "gold": ["4"], "split": "train"},
+    {"query_id": "q2", "prompt": "2  + 2", "gold": ["4"], "split": "val"},
+    {"query_id": "q3", "prompt": "capital of France?", "gold": ["Paris"], "split": "val"},
+]
+
+
+@pytest.fixture
+def table(tmp_path):
+    responses = [
+        {"query_id": q, "model": m, "score": s, "cost_usd": c}
+        for q, m, s, c in [
+            ("q1", "cheap", 1, 0.001),
+            ("q1", "dear", 1, 0.01),
+            ("q2", "cheap", 0, 0.001),
+            ("q2", "dear", 1, 0.01),
+            ("q3", "dear", 1, None),
+        ]
+    ]
+    write_outcomes(OutcomeTable.of(QUERIES, responses), tmp_path / "t.jsonl")
+    return tmp_path / "t"
+
+
+def test_describe_names_every_model_the_best_and_the_oracle(run, table):
+    result = run("data", "describe", table)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "3 questions, 2 models, 5 responses; 3 questions judged"
+    assert lines[2].split()[:2] == ["dear", "1.000"]
+    assert "best single: dear" in lines
+    assert "some costs are unknown" in result.stderr
+
+
+def test_describe_for_programs_is_json_of_one_split(run, table):
+    summary = json.loads(run("data", "describe", table, "--split", "val", "--json").stdout)
+    assert summary["questions"] == 2
+    assert [model["model"] for model in summary["models"]] == ["cheap", "dear"]
+
+
+def test_an_unknown_split_is_refused_with_the_known_ones(run, table):
+    result = run("data", "describe", table, "--split", "dev")
+    assert result.exit_code == 2
+    assert "'train', 'val'" in result.stderr
+
+
+def test_split_keeps_one_question_on_one_side(run, table, tmp_path):
+    result = run("data", "split", table, "-o", tmp_path / "s.csv", "--fractions", "a=0.5,b=0.5")
+    assert result.exit_code == 0
+    sides = {q.query_id: q.split for q in read_outcomes(tmp_path / "s").queries}
+    assert sides["q1"] == sides["q2"]
+    assert set(sides.values()) <= {"a", "b"}
+
+
+def test_split_warns_of_near_identical_questions(run, tmp_path):
+    text = "How many people lived in the town of Springfield in the year {} by its census?"
+    queries = [{"query_id": str(k), "prompt": text.format(k)} for k in range(1000, 1020)]
+    write_outcomes(OutcomeTable.of(queries, []), tmp_path / "t.jsonl")
+    result = run("data", "split", tmp_path / "t", "-o", tmp_path / "s.jsonl")
+    assert "are nearly one of" in result.stderr
+
+
+@pytest.mark.parametrize("fractions", ["train", "train=much", "train=0.5"])
+def test_fractions_that_are_none_are_a_wrong_usage(run, table, tmp_path, fractions):
+    result = run("data", "split", table, "-o", tmp_path / "s", "--fractions", fractions)
+    assert result.exit_code == 2
+    assert "fractions" in result.stderr
