@@ -1,6 +1,6 @@
 """Self-consistency (ACAR): three probes decide how many models are asked."""
 
-from polyroute.policies.self_consistency.canonical import CANONICAL
+from polyroute.answers import CANONICAL
 from polyroute.policies.self_consistency.policy import SelfConsistency, sigma
 
 __all__ = ["CANONICAL", "SelfConsistency", "sigma"]

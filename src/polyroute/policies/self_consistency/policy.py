@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
+from polyroute.answers import CANONICAL, Canonical
 from polyroute.decision import Answer, Call, Decision, Route
 from polyroute.errors import ConfigError
-from polyroute.policies.self_consistency.canonical import CANONICAL, Canonical
 from polyroute.policies.self_consistency.prompt import judge_prompt, verdict
 from polyroute.protocols import Method
 from polyroute.spec import resolve

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyroute.policies.self_consistency import CANONICAL
+from polyroute.answers import CANONICAL
 
 
 @pytest.mark.parametrize(
