@@ -91,7 +91,7 @@ class Span:
 
     def unit(self, target: FloatArray) -> FloatArray:
         """Return `target` as a fraction of the span, cut to [0, 1]."""
-        return np.clip((target - self.low) / (self.high - self.low), 0.0, 1.0)
+        return np.asarray(np.clip((target - self.low) / (self.high - self.low), 0.0, 1.0))
 
     def target(self, fraction: FloatArray) -> FloatArray:
         """Return the number that a fraction of the span stands for."""
@@ -167,4 +167,6 @@ def softplus(x: FloatArray) -> FloatArray:
 def unit_rows(rows_ND: FloatArray) -> FloatArray:
     """Return the rows scaled to length 1; a row of zeros stays."""
     length_N1 = np.linalg.norm(rows_ND, axis=1, keepdims=True)
-    return np.divide(rows_ND, length_N1, out=np.zeros_like(rows_ND), where=length_N1 > 0)
+    unit_ND = np.zeros_like(rows_ND)
+    np.divide(rows_ND, length_N1, out=unit_ND, where=length_N1 > 0)
+    return unit_ND
