@@ -1,0 +1,3 @@
+"""Predict each candidate's quality or cost from the request: one method per file, found by name."""
+
+__all__: list[str] = []
