@@ -5,6 +5,7 @@
     + UnknownModelError (also KeyError)    a name that is not in the pool
     + UnknownPluginError (also KeyError)   a policy, backend or tool nobody registered
     + MissingExtraError (also ImportError) an optional dependency that is not installed
+    + ArtifactError                        a trained router that is damaged or does not fit
   x NotFittedError (also ValueError)       predict before fit
   x PolicyError (also RuntimeError)        a policy raised, or decided something illegal
   x BackendError (also RuntimeError)       a call failed; becomes `Reply.failure`
@@ -22,7 +23,7 @@ from typing import ClassVar, Literal, TypeAlias
 __all__ = [
     "PolyrouteError",
     # what the user wrote
-    "ConfigError", "MissingExtraError", "UnknownModelError", "UnknownPluginError",
+    "ArtifactError", "ConfigError", "MissingExtraError", "UnknownModelError", "UnknownPluginError",
     # what ran
     "BackendError", "FailureKind", "NotFittedError", "PolicyError", "RateLimitError",
     "RefusalError", "UpstreamTimeoutError",
@@ -68,6 +69,10 @@ class UnknownPluginError(ConfigError, KeyError):
 
 class MissingExtraError(ConfigError, ImportError):
     """An optional dependency is not installed; the message has the command that installs it."""
+
+
+class ArtifactError(ConfigError):
+    """A trained router on disk is damaged, of an unknown version, or not for this pool."""
 
 
 class NotFittedError(PolyrouteError, ValueError):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from polyroute.answers import CANONICAL
 from polyroute.decision import Answer, Call, Decision, Failure, Route
 from polyroute.errors import ConfigError
-from polyroute.pool import ModelCard, Pool
+from polyroute.pool import CardId, ModelCard, Pool
 from polyroute.protocols import Estimator, FloatArray, Method
 from polyroute.signals.modality import modalities, takes
 from polyroute.trace import Reply, Trace
@@ -74,7 +74,7 @@ class Conformal:
 
     quality: Estimator
     mass: float = 0.9
-    models: tuple[str, ...] | None = None
+    models: tuple[CardId, ...] | None = None
     answer: Literal["text", "exact", "number", "choice", "boxed"] = "text"
     most: int | None = None
 
@@ -88,8 +88,8 @@ class Conformal:
         """Return the cards of `pool` that may be asked, in its order."""
         if self.models is None:
             return tuple(card for card in pool if card.kind != "tool")
-        wanted = {pool.card(name).id for name in self.models if name in pool}
-        return tuple(card for card in pool if card.id in wanted)
+        wanted = set(self.models)
+        return tuple(card for card in pool if wanted & {card.id, *card.aliases})
 
     def scores(
         self, requests: Sequence[Request], right_NM: NDArray[np.bool_], pool: Pool
@@ -119,8 +119,9 @@ class Conformal:
     ) -> NDArray[np.int64]:
         """Return how many cards of `pool` would be asked on every request, shape (N,)."""
         _, before_NM = _ranked(self.quality.predict(requests, pool))
+        sizes: NDArray[np.int64]
         sizes = (before_NM <= (self.mass if mass is None else mass)).sum(axis=1)
-        return sizes if self.most is None else np.minimum(sizes, self.most)
+        return np.minimum(sizes, len(pool) if self.most is None else self.most)
 
     async def decide(self, trace: Trace) -> Decision:
         """Return the set, then the answer of the majority; after failures, those ranked next."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from polyroute.decision import Answer, Call, Decision, Failure, Route
 from polyroute.errors import ConfigError
-from polyroute.pool import ModelCard, Pool
+from polyroute.pool import CardId, ModelCard, Pool
 from polyroute.protocols import Estimator, FloatArray, Method
 from polyroute.signals.modality import modalities, takes
 from polyroute.trace import Trace
@@ -104,7 +104,7 @@ class Greedy:
     quality: Estimator
     cost: Estimator | None = None
     usd_per_quality: float | None = None
-    models: tuple[str, ...] | None = None
+    models: tuple[CardId, ...] | None = None
     prior: Literal["last", "mean", "lowest"] = "last"
     completion_tokens: int = 300
 
@@ -118,8 +118,8 @@ class Greedy:
         """Return the cards of `pool` that may be asked, in its order."""
         if self.models is None:
             return tuple(card for card in pool if card.kind != "tool")
-        wanted = {pool.card(name).id for name in self.models if name in pool}
-        return tuple(card for card in pool if card.id in wanted)
+        wanted = set(self.models)
+        return tuple(card for card in pool if wanted & {card.id, *card.aliases})
 
     def expected_usd(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
         """Return the expected price of every card of `pool` on every request, shape (N, M).

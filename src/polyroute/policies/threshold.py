@@ -76,8 +76,13 @@ class Threshold:
         UnknownModelError
             If neither is in `pool`.
         """
-        names = [name for name in (self.strong, self.weak) if name in pool] or [self.strong]
-        return tuple(pool.card(name) for name in names)
+        cards = [
+            card
+            for name in (self.strong, self.weak)
+            for card in pool
+            if name in (card.id, *card.aliases)
+        ]
+        return tuple(cards) or (pool.card(self.strong),)
 
     def win_rates(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
         """Return the win rate of the strong model on every request, shape (N,); NaN: unknown.

@@ -1,0 +1,1 @@
+"""Fit a policy to recorded outcomes, calibrate it, and keep it as an artifact."""

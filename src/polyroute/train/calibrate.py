@@ -1,0 +1,220 @@
+"""Set the knob of a fitted policy for what its user wants, on questions held out.
+
+The one decision here: a user states a goal in his own terms (so much of the best model's quality,
+so many calls to the strong model, so often a right answer), and the number that achieves it is
+found on data; nobody has to know what a threshold of 0.116 means.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polyroute.errors import ConfigError
+from polyroute.policies.conformal import Conformal
+from polyroute.policies.greedy import Greedy
+from polyroute.policies.threshold import Threshold
+from polyroute.protocols import FloatArray, Policy
+from polyroute.train.examples import Examples
+from polyroute.types import Json, JsonObject
+
+__all__ = ["RIGHT", "Goal", "calibrate"]
+
+RIGHT = 0.5
+"""A response counts as right from this score on."""
+
+_STEPS = 400
+"""Values of the willingness to pay that are tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What a policy's knob is set for; one of them, or none.
+
+    Raises
+    ------
+    ConfigError
+        If there are several, or one is out of range.
+    """
+
+    quality: float | None = None
+    """Share of the best single model's quality to reach at the lowest price: ``greedy``."""
+    strong_share: float | None = None
+    """Share of the requests that may go to the strong model: ``threshold``."""
+    alpha: float | None = None
+    """Most often that no right answer is in the set, where there is one: ``conformal``."""
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in self._all.items() if value is not None}
+        if len(given) > 1:
+            raise ConfigError(f"one goal at a time, got {' and '.join(given)}")
+        for name, value in given.items():
+            if not 0 < value <= (2 if name == "quality" else 1):
+                raise ConfigError(f"the goal {name} must be over 0 and at most 1, got {value!r}")
+
+    @property
+    def _all(self) -> Mapping[str, float | None]:
+        names = ("quality", "strong_share", "alpha")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a goal."""
+        return any(value is not None for value in self._all.values())
+
+    @property
+    def refits(self) -> bool:
+        """Whether the estimators may be fitted anew after the knob was set."""
+        return self.alpha is None
+
+
+def calibrate(policy: Policy, goal: Goal, held: Examples) -> tuple[dict[str, Json], JsonObject]:
+    """Return the parameters of `policy` that reach `goal` on `held`, and what was found there.
+
+    Parameters
+    ----------
+    policy : Policy
+        Its estimators are fitted, on other questions than those of `held`.
+    goal : Goal
+    held : Examples
+
+    Raises
+    ------
+    ConfigError
+        If the goal is not one of this policy's, or cannot be reached by any value.
+    """
+    if goal.quality is not None and isinstance(policy, Greedy):
+        return _usd_per_quality(policy, goal.quality, held)
+    if goal.strong_share is not None and isinstance(policy, Threshold):
+        return _threshold(policy, goal.strong_share, held)
+    if goal.alpha is not None and isinstance(policy, Conformal):
+        return _mass(policy, goal.alpha, held)
+    if not goal.is_set:
+        return {}, {}
+    raise ConfigError(
+        f"{type(policy).__name__.lower()!r} has no such goal: quality is for greedy, strong_share "
+        "for threshold, alpha for conformal"
+    )
+
+
+def _usd_per_quality(
+    policy: Greedy, target: float, held: Examples
+) -> tuple[dict[str, Json], JsonObject]:
+    """Return the willingness to pay with the lowest bill of those that reach the quality.
+
+    The best single model is the one with the highest mean on the questions held out; its quality
+    there times `target` is to be reached there. When nothing reaches it, quality is all that
+    counts.
+
+    Raises
+    ------
+    ConfigError
+        If no price is known.
+    """
+    quality_NM = np.clip(policy.quality.predict(held.requests, held.pool), 0, 1)
+    usd_NM = policy.expected_usd(held.requests, held.pool)
+    paid_NM = np.where(np.isnan(held.usd_NM), usd_NM, held.usd_NM)
+    if np.isnan(paid_NM).all():
+        raise ConfigError("no price is known, recorded or on a card: quality has no lowest price")
+    means = [_mean(column) for column in held.quality_NM.T]
+    best = int(np.nanargmax(means))
+    found = []
+    for willingness in [0.0, *_grid(usd_NM)]:
+        chosen = _chosen(quality_NM, usd_NM, willingness)
+        rows = np.arange(len(held))
+        got, paid = _mean(held.quality_NM[rows, chosen]), _mean(paid_NM[rows, chosen])
+        found.append((willingness, got, paid))
+    wanted = target * means[best]
+    reached = [point for point in found if point[1] >= wanted and not math.isnan(point[2])]
+    willingness, got, paid = min(reached, key=lambda point: point[2]) if reached else found[0]
+    return {"usd_per_quality": willingness or None}, {
+        "quality": target,
+        "reached": bool(reached),
+        "got_quality": got,
+        "got_usd": None if math.isnan(paid) else paid,
+        "best_single": held.pool.ids[best],
+        "best_single_quality": means[best],
+        "best_single_usd": _known(_mean(paid_NM[:, best])),
+    }
+
+
+def _grid(usd_NM: FloatArray) -> FloatArray:
+    """Return willingness to pay from "the cheapest, always" to "price hardly counts"."""
+    known = usd_NM[~np.isnan(usd_NM) & (usd_NM > 0)]
+    if not known.size:
+        return np.array([])
+    return np.geomspace(known.min() / 10, known.max() * 1_000, _STEPS)
+
+
+def _chosen(quality_NM: FloatArray, usd_NM: FloatArray, willingness: float) -> NDArray[np.int64]:
+    """Return the column that greedy asks on each row; see `polyroute.policies.greedy`."""
+    worth_NM = np.where(np.isnan(quality_NM), -np.inf, quality_NM)
+    if willingness:
+        unweighed = np.isnan(usd_NM)
+        weighed = worth_NM - np.where(unweighed, 0, usd_NM) / willingness
+        worth_NM = np.where(unweighed, worth_NM - 1e18, weighed)
+    # equal worth: the lower price, then the first of the pool
+    price_NM = np.where(np.isnan(usd_NM), np.finfo(np.float64).max, usd_NM)
+    best_NM = worth_NM == worth_NM.max(axis=1, keepdims=True)
+    chosen: NDArray[np.int64] = np.argmin(np.where(best_NM, price_NM, np.inf), axis=1)
+    return chosen
+
+
+def _threshold(
+    policy: Threshold, share: float, held: Examples
+) -> tuple[dict[str, Json], JsonObject]:
+    """Return the quantile of the win rates above which `share` of them lie.
+
+    References
+    ----------
+    Ong et al., *RouteLLM*, arXiv:2406.18665, section 3 and its calibration: the threshold for a
+    wanted share is a quantile of the predicted win rates; no outcome is looked at.
+    """
+    rates = policy.win_rates(held.requests, held.pool)
+    threshold = float(np.quantile(rates, 1 - share, method="higher"))
+    threshold = min(1.0, max(0.0, threshold))
+    got = float((rates >= threshold).mean())
+    return {"threshold": threshold}, {"strong_share": share, "got_share": got}
+
+
+def _mass(policy: Conformal, alpha: float, held: Examples) -> tuple[dict[str, Json], JsonObject]:
+    """Return the conformal quantile of the mass that had to be passed to reach a right answer.
+
+    Questions that no candidate answers rightly are left out: no set could hold a right answer.
+
+    Raises
+    ------
+    ConfigError
+        If there are too few questions for `alpha`.
+
+    References
+    ----------
+    Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005, split conformal
+    prediction: the (n + 1)(1 - alpha)-th smallest score, rounded up, of n.
+    """
+    scores = policy.scores(held.requests, held.quality_NM >= RIGHT, held.pool)
+    scores = np.sort(scores[np.isfinite(scores)])
+    rank = math.ceil((len(scores) + 1) * (1 - alpha))
+    if rank > len(scores):
+        raise ConfigError(
+            f"{len(scores)} questions with a right answer are too few for alpha {alpha:g}; it "
+            f"takes {math.ceil(1 / alpha) - 1} or more held out"
+        )
+    mass = float(scores[max(rank, 1) - 1])
+    sizes = policy.sizes(held.requests, held.pool, mass)
+    return {"mass": mass}, {
+        "alpha": alpha,
+        "questions": len(scores),
+        "mean_set": float(sizes.mean()),
+    }
+
+
+def _mean(values: FloatArray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
