@@ -12,7 +12,7 @@ from typing import Self, TypeAlias
 import numpy as np
 
 from polyroute.errors import ConfigError, MissingExtraError
-from polyroute.estimators._text import Text, dense_rows
+from polyroute.estimators._text import Text, dense
 from polyroute.protocols import Encoder, FloatArray, State
 from polyroute.types import Request
 
@@ -45,14 +45,14 @@ class Projection:
 
     def fit(self, requests: Sequence[Request]) -> FloatArray:
         """Fit the encoder, and find the directions; return the rows of `requests`."""
-        rows_ND = dense_rows(self._text.fit(requests))
+        rows_ND = dense(self._text.fit(requests))
         length = float(np.sqrt(np.mean(np.sum(rows_ND**2, axis=1))))
         self._scale = 1 / length if length else 1.0
         return np.asarray(rows_ND * self._scale)
 
     def __call__(self, requests: Sequence[Request]) -> FloatArray:
         """Return one row per request, shape (N, D)."""
-        return np.asarray(dense_rows(self._text.encode(requests)) * self._scale)
+        return np.asarray(dense(self._text.encode(requests)) * self._scale)
 
     def state(self) -> State:
         """Return the directions, the scale and the encoder's state."""
