@@ -115,3 +115,9 @@ def test_the_records_go_to_the_state_folder(monkeypatch, tmp_path: Path):
     monkeypatch.delenv("POLYROUTE_HOME")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     assert config.state_folder() == tmp_path / "state" / "polyroute"
+
+
+def test_a_policy_that_names_an_unknown_card_is_found_with_its_place():
+    policy = "policies: {p: {name: rules, rules: [{to: ecko}], otherwise: cheapest}}\n"
+    with pytest.raises(UnknownModelError, match=r"policies\.p\.rules\.0\.to: 'ecko'.*'echo'"):
+        config.build(settings(policy))

@@ -16,10 +16,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from polyroute.errors import ConfigError
+from polyroute.errors import ConfigError, UnknownModelError
 from polyroute.pool import Kind, Modality, ModelCard, Pool, Price
 from polyroute.protocols import Backend, Policy
-from polyroute.spec import construct, nearest, normal
+from polyroute.spec import construct, named_cards, nearest, normal
 from polyroute.types import Budget, Json
 
 __all__ = [
@@ -240,8 +240,9 @@ def build(settings: Settings) -> Setup:
     setup = Setup(
         settings, pool, backends, specs, _budget(settings), open_records(settings.records)
     )
-    for name in specs:
+    for name, spec in specs.items():
         setup.policy(name)
+        _check_cards(spec, pool, where="policy" if name == "default" else f"policies.{name}")
     return setup
 
 
@@ -252,6 +253,14 @@ def state_folder() -> Path:
         return Path(home)
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "polyroute"
+
+
+def _check_cards(spec: Mapping[str, Json], pool: Pool, *, where: str) -> None:
+    for place, name in named_cards("policies", spec, where=where):
+        try:
+            pool.index_of(name)
+        except UnknownModelError as error:
+            raise UnknownModelError(f"{place}: {error}") from None
 
 
 def _card(card: CardSettings) -> ModelCard:

@@ -11,12 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
-from typing import Literal, TypeAlias, overload
+from typing import Annotated, Literal, TypeAlias, overload
 
 from polyroute.errors import ConfigError, UnknownModelError
 from polyroute.types import Json, Usage
 
-__all__ = ["Kind", "Modality", "ModelCard", "Pool", "Price"]
+__all__ = ["CardId", "Kind", "Modality", "ModelCard", "Pool", "Price"]
+
+CardId: TypeAlias = Annotated[str, "the id of a card"]
+"""A string that names a card. A parameter annotated so is checked against the pool when a
+configuration is built."""
 
 Kind: TypeAlias = Literal["model", "agent", "tool"]
 Modality: TypeAlias = Literal["text", "image", "audio", "file"]

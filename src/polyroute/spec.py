@@ -9,7 +9,7 @@ import difflib
 import importlib
 import inspect
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import is_dataclass
 from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
@@ -17,11 +17,12 @@ from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from polyroute.errors import ConfigError
+from polyroute.pool import CardId
 from polyroute.protocols import Encoder, Estimator, Policy
 from polyroute.registry import Family, load
 from polyroute.types import Json
 
-__all__ = ["Spec", "construct", "nearest", "normal", "resolve"]
+__all__ = ["Spec", "construct", "named_cards", "nearest", "normal", "resolve"]
 
 Spec: TypeAlias = str | Mapping[str, Json]
 """A plug-in: its name, or an object of ``name`` and its parameters."""
@@ -76,6 +77,12 @@ def normal(spec: Spec, *, where: str) -> dict[str, Json]:
     if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
         return dict(spec)
     raise ConfigError(f"{where}: expected a name, or an object with a 'name', got {spec!r:.120}")
+
+
+def named_cards(family: Family, spec: Spec, *, where: str) -> Iterator[tuple[str, str]]:
+    """Yield every card that `spec` names, after its place, from parameters annotated `CardId`."""
+    plain = normal(spec, where=where)
+    yield from _cards_of(load(family, plain.pop("name")), plain, where=where)
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
@@ -156,6 +163,27 @@ def _convert(annotation: Any, value: Json, *, where: str) -> Any:  # noqa: ANN40
         raise ConfigError(f"{where}: {why}, got {value!r:.120}") from None
     except TypeError:  # an annotation that pydantic cannot check: leave it to the constructor
         return value
+
+
+def _cards_of(
+    factory: Callable[..., Any], values: Mapping[str, Json], *, where: str
+) -> Iterator[tuple[str, str]]:
+    hints = _hints(factory)
+    for key, value in values.items():
+        yield from _cards_in(hints.get(key, Any), value, where=f"{where}.{key}")
+
+
+def _cards_in(annotation: Any, value: Json, *, where: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401
+    for option in _options(annotation):
+        if option == CardId and isinstance(value, str):
+            yield where, value
+        elif option in _FAMILIES and isinstance(value, (str, Mapping)):
+            yield from named_cards(_FAMILIES[option], value, where=where)
+        elif get_origin(option) is tuple and isinstance(value, (list, tuple)):
+            for k, item in enumerate(value):
+                yield from _cards_in(get_args(option)[0], item, where=f"{where}.{k}")
+        elif inspect.isclass(option) and is_dataclass(option) and isinstance(value, Mapping):
+            yield from _cards_of(option, value, where=where)
 
 
 _MAY_IMPORT: ContextVar[bool] = ContextVar("may_import", default=True)

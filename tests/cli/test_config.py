@@ -50,11 +50,11 @@ def test_check_says_in_words_what_a_configuration_does(run, configure):
         ({"polciy": "cheapest"}, "did you mean 'policy'"),
         ({"policy": {"name": "cheapes"}}, "did you mean 'cheapest'"),
         ({"policy": {"name": "fixed", "modle": "a"}}, "did you mean 'model'"),
-        ({"policy": {"name": "fixed", "model": "c"}}, "policy.model: no card 'c' in the pool"),
+        ({"policy": {"name": "fixed", "model": "c"}}, "policy.model: 'c' is not in the pool"),
         ({"policies": {"p": {"name": "panel", "members": ["a", "bb"], "chair": "a"}}},
-         "policies.p.members[1]: no card 'bb'"),
+         "policies.p.members.1: 'bb' is not in the pool"),
         ({"policy": {"name": "rules", "rules": [{"to": "aa"}], "otherwise": "cheapest"}},
-         "policy.rules[0].to: no card 'aa'"),
+         "policy.rules.0.to: 'aa' is not in the pool"),
         ({"fallback": "c"}, "'c' is not in the pool"),
         ({"pool": []}, "pool: "),
     ],
@@ -106,4 +106,5 @@ def test_check_for_programs_is_json(run, configure):
     result = run("config", "check", "--json")
     assert result.exit_code == 2
     (finding,) = json.loads(result.stdout)["findings"]
-    assert (finding["subject"], finding["level"]) == ("policy.model", "error")
+    assert (finding["subject"], finding["level"]) == ("configuration", "error")
+    assert "policy.model: 'c' is not in the pool" in finding["problem"]

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -12,8 +12,7 @@ from polyroute.backends.scripted import Scripted
 from polyroute.config import Setup
 from polyroute.episode import run_episode
 from polyroute.errors import PolicyError, UnknownModelError
-from polyroute.spec import nearest
-from polyroute.types import Budget, Json, Request
+from polyroute.types import Budget, Request
 
 __all__ = ["Finding", "Level", "findings"]
 
@@ -36,7 +35,7 @@ class Finding:
 def findings(setup: Setup) -> list[Finding]:
     """Return everything that is wrong with `setup`, most serious first; nothing is called."""
     found = [
-        *_unknown_cards(setup),
+        *(found for name in setup.specs for found in _rehearse(setup, name)),
         *_unknown_prices(setup),
         *_missing_keys(setup),
     ]
@@ -65,42 +64,10 @@ def _unknown_prices(setup: Setup) -> Iterator[Finding]:
             yield Finding(f"pool.{card.id}", "warning", problem, f"give {card.id} a price: {{...}}")
 
 
-_NAMES_CARDS = frozenset(
-    {
-        "arena", "candidates", "chair", "judge", "members", "model", "models", "order", "probe",
-        "router", "specialists", "to", "verifier",
-    }
-)  # fmt: skip
-"""Parameters by which policies name cards. A policy that calls its own something else is still
-checked by the rehearsal."""
-
-
-def _unknown_cards(setup: Setup) -> Iterator[Finding]:
-    """Find policies that name a card the pool does not hold."""
-    names = [name for card in setup.pool for name in (card.id, *card.aliases)]
-    for policy, spec in setup.specs.items():
-        place = "policy" if policy == "default" else f"policies.{policy}"
-        unknown = [(key, name) for key, name in _named_cards(spec, place) if name not in names]
-        for key, name in unknown:
-            yield Finding(key, "error", f"no card {name!r} in the pool", nearest(name, names))
-        if not unknown:
-            yield from _rehearse(setup, policy, place)
-
-
-def _named_cards(value: Json, place: str, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for inner, item in value.items():
-            yield from _named_cards(item, f"{place}.{inner}", inner)
-    elif isinstance(value, list | tuple):
-        for k, item in enumerate(value):
-            yield from _named_cards(item, f"{place}[{k}]", key)
-    elif isinstance(value, str) and key in _NAMES_CARDS:
-        yield place, value
-
-
-def _rehearse(setup: Setup, name: str, place: str) -> Iterator[Finding]:
+def _rehearse(setup: Setup, name: str) -> Iterator[Finding]:
     """Run the policy on replies that are made up: what it would ask must be in the pool."""
     request = Request.of("What is 6 times 7?", budget=Budget(rounds=setup.budget.rounds))
+    place = "policy" if name == "default" else f"policies.{name}"
     made_up = Scripted(lambda model, prompt: "42")
     try:
         asyncio.run(run_episode(setup.policy(name), made_up, request, setup.pool))

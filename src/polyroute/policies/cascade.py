@@ -13,6 +13,7 @@ from polyroute.conversation import conversation, fence
 from polyroute.decision import Answer, Call, Decision, Route
 from polyroute.errors import ConfigError
 from polyroute.observation import observe
+from polyroute.pool import CardId
 from polyroute.protocols import Method
 from polyroute.trace import Reply, Step, Trace
 from polyroute.types import JsonObject, Request
@@ -84,9 +85,9 @@ class Cascade:
         paper="FrugalGPT, arXiv:2305.05176; AutoMix, arXiv:2310.12963",
     )
 
-    order: tuple[str, ...]
+    order: tuple[CardId, ...]
     min_logprob: float | None = None
-    verifier: str | None = None
+    verifier: CardId | None = None
     threshold: float = 0.5
     verifier_params: JsonObject = field(
         default_factory=lambda: {"max_tokens": 64, "temperature": 0}

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from polyroute.decision import Answer, Call, Decision, Failure, Route
 from polyroute.errors import ConfigError
-from polyroute.pool import ModelCard
+from polyroute.pool import CardId, ModelCard
 from polyroute.protocols import Method
 from polyroute.signals.modality import modalities, takes
 from polyroute.trace import Trace
@@ -44,7 +44,7 @@ class Cheapest:
         when="pre-generation", what=("query", "model metadata"), how="heuristic"
     )
 
-    models: tuple[str, ...] | None = None
+    models: tuple[CardId, ...] | None = None
     completion_tokens: int = 300
 
     def __post_init__(self) -> None:

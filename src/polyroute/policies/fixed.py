@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from polyroute.decision import Call, Decision, Route
+from polyroute.pool import CardId
 from polyroute.protocols import Method
 from polyroute.trace import Trace
 
@@ -22,7 +23,7 @@ class Fixed:
 
     method: ClassVar[Method] = Method(when="pre-generation", what=(), how="heuristic")
 
-    model: str
+    model: CardId
 
     async def decide(self, trace: Trace) -> Decision:
         """Return one final call to `model`; after a failure, give up with its reason."""

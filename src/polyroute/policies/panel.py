@@ -12,6 +12,7 @@ from polyroute.conversation import answer_params, conversation, fence
 from polyroute.decision import Answer, Call, Decision, Route
 from polyroute.errors import ConfigError
 from polyroute.observation import observe
+from polyroute.pool import CardId
 from polyroute.protocols import Method
 from polyroute.trace import Reply, Trace
 from polyroute.types import Request
@@ -64,8 +65,8 @@ class Panel:
         paper="TCAndon-Router (refining agent), arXiv:2601.04544; LLM-Blender, arXiv:2306.02561",
     )
 
-    members: tuple[str, ...]
-    chair: str
+    members: tuple[CardId, ...]
+    chair: CardId
     reply_chars: int = 4_000
 
     def __post_init__(self) -> None:

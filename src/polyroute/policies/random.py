@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from polyroute.decision import Answer, Call, Decision, Failure, Route
+from polyroute.pool import CardId
 from polyroute.protocols import Method
 from polyroute.signals.modality import modalities, takes
 from polyroute.trace import Trace
@@ -32,7 +33,7 @@ class Random:
 
     method: ClassVar[Method] = Method(when="pre-generation", what=(), how="heuristic")
 
-    models: tuple[str, ...] | None = None
+    models: tuple[CardId, ...] | None = None
 
     async def decide(self, trace: Trace) -> Decision:
         """Return one final call, with the probability of having been drawn.

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from polyroute.decision import Call, Decision, Route
 from polyroute.errors import ConfigError
+from polyroute.pool import CardId
 from polyroute.protocols import Method, Policy
 from polyroute.signals.language import LANGUAGES, language
 from polyroute.signals.modality import modalities
@@ -42,7 +43,7 @@ class Rule:
     (True, False)
     """
 
-    to: str
+    to: CardId
     """Id of the candidate."""
     name: str = ""
     """What the reason calls the rule; `to` when empty."""

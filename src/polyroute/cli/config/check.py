@@ -12,6 +12,7 @@ from polyroute.cli.findings import Finding, findings
 from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson
 from polyroute.config import Setup, find, state_folder
+from polyroute.errors import ConfigError
 from polyroute.types import Json
 
 __all__ = ["app", "check"]
@@ -31,7 +32,14 @@ def check(
     Nothing is called; `polyroute doctor` also probes the endpoints. The exit code is 2 when
     something is an error, and 0 when there are only warnings.
     """
-    setup = setup_from(path)
+    try:
+        setup = setup_from(path)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        wrong = Finding("configuration", "error", str(error))
+        write_json({"says": [], "findings": [_to_json(wrong)]})
+        leave(ExitCode.USAGE)
     found = findings(setup)
     file = find(path)
     lines = _in_words(setup, "the built-in configuration" if file is None else str(file))

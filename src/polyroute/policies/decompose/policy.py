@@ -23,7 +23,7 @@ from polyroute.policies.decompose.prompt import (
     repair_prompt,
 )
 from polyroute.policies.decompose.spans import span_grammar
-from polyroute.pool import Pool
+from polyroute.pool import CardId, Pool
 from polyroute.protocols import Method
 from polyroute.trace import Reply, Step, Trace
 from polyroute.types import JsonObject, Request
@@ -107,9 +107,9 @@ class Decompose:
         paper="decompose baselines of Router-R1, arXiv:2506.09033",
     )
 
-    router: str
-    chair: str | None = None
-    specialists: tuple[str, ...] | None = None
+    router: CardId
+    chair: CardId | None = None
+    specialists: tuple[CardId, ...] | None = None
     merge: Literal["chair", "last"] = "chair"
     split: Literal["free", "spans"] = "free"
     examples: tuple[Example, ...] = EXAMPLES

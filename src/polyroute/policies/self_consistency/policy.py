@@ -9,6 +9,7 @@ from polyroute.answers import CANONICAL, Canonical
 from polyroute.decision import Answer, Call, Decision, Route
 from polyroute.errors import ConfigError
 from polyroute.policies.self_consistency.prompt import judge_prompt, verdict
+from polyroute.pool import CardId
 from polyroute.protocols import Method
 from polyroute.spec import resolve
 from polyroute.trace import Step, Trace
@@ -151,11 +152,11 @@ class SelfConsistency:
         paper="Kumaresan, ACAR, arXiv:2602.21231",
     )
 
-    probe: str | tuple[str, ...]
-    arena: tuple[str, ...]
+    probe: CardId | tuple[CardId, ...]
+    arena: tuple[CardId, ...]
     extract: str = field(default="text", kw_only=True)
     sigma_half: Literal["probe_majority", "vote"] = field(default="probe_majority", kw_only=True)
-    judge: str | None = field(default=None, kw_only=True)
+    judge: CardId | None = field(default=None, kw_only=True)
     temperature: float | None = field(default=0.7, kw_only=True)
     probe_accuracy_when_agreed: float | None = field(default=None, kw_only=True)
     warn_below: float = field(default=0.9, kw_only=True)
