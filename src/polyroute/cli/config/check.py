@@ -31,7 +31,7 @@ def check(
 
     Nothing is called; `polyroute doctor` also probes the endpoints. The exit code is 2 when
     something is an error, and 0 when there are only warnings.
-    """
+    """  # noqa: DOC501 - the docstring is what --help prints
     try:
         setup = setup_from(path)
     except ConfigError as error:
