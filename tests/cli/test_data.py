@@ -70,3 +70,31 @@ def test_fractions_that_are_none_are_a_wrong_usage(run, table, tmp_path, fractio
     result = run("data", "split", table, "-o", tmp_path / "s", "--fractions", fractions)
     assert result.exit_code == 2
     assert "fractions" in result.stderr
+
+
+def test_import_writes_a_table_and_says_what_is_in_it(run, tmp_path):
+    (tmp_path / "r.csv").write_text("prompt,weak,strong\n2 + 2?,True,False\n")
+    result = run("data", "import", "routellm", tmp_path / "r.csv", "-o", tmp_path / "t.jsonl")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("1 question, 2 models, 2 responses in t.queries.jsonl")
+    assert read_outcomes(tmp_path / "t").models == ("weak", "strong")
+
+
+def test_an_unknown_format_is_refused_with_the_known_ones(run, tmp_path):
+    result = run("data", "import", "routelm", tmp_path, "-o", tmp_path / "t")
+    assert result.exit_code == 2
+    assert "did you mean 'routellm'" in result.stderr
+
+
+def test_from_records_makes_a_table_of_what_was_asked(run, tmp_path):
+    for question in ("one?", "two?"):
+        assert run("ask", question, "--policy", "only-b").exit_code == 0
+    ids = [record["id"] for record in json.loads(run("trace", "list", "--json").stdout)]
+    (tmp_path / "s.jsonl").write_text(json.dumps({"id": ids[0], "score": 1}))
+    output = tmp_path / "t.jsonl"
+    result = run("data", "from-records", "-o", output, "--scores", tmp_path / "s.jsonl")
+    assert result.exit_code == 0
+    table = read_outcomes(tmp_path / "t")
+    assert table.models == ("b",)
+    assert sorted(table.texts) == ["b heard: one?", "b heard: two?"]
+    assert table.responses.score[table.texts.index("b heard: two?")] == 1

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyroute.errors import ConfigError
@@ -35,7 +35,8 @@ def test_a_question_asked_twice_is_on_one_side():
             assert not [leak for leak in leaks if leak.exact]
 
 
-@given(st.integers(0, 50), st.integers(1, 300))
+@settings(max_examples=25)
+@given(st.integers(0, 50), st.integers(1, 100))
 def test_the_side_of_a_question_does_not_depend_on_the_others(seed, count):
     table = with_splits(table_of(PROMPTS[:count]), seed=seed)
     assert table.queries[-1].split == side_of(PROMPTS[count - 1], seed=seed)

@@ -1,17 +1,14 @@
 """Read an outcome table from parquet, JSON lines or CSV."""
 
-import gzip
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from polyroute.errors import ConfigError, MissingExtraError
-from polyroute.outcomes.cells import lines_in
+from polyroute.outcomes.rows import csv_rows, json_rows
 from polyroute.outcomes.sheet import QUERY, RESPONSE, Row, Schema, Sheet
 from polyroute.outcomes.table import OutcomeTable
 
@@ -96,7 +93,7 @@ def _rows(path: Path) -> Iterator[Row]:
     """Yield the rows of one file, with the place of each."""
     if path.suffix == ".parquet":
         return _parquet_rows(path)
-    return _csv_rows(path) if _SUFFIX_CSV.search(path.name) else _json_lines(path)
+    return _csv_rows(path) if _SUFFIX_CSV.search(path.name) else json_rows(path)
 
 
 _SUFFIX_CSV = re.compile(r"\.csv(\.gz)?$")
@@ -160,30 +157,10 @@ def _as_written(singles: list[Any]) -> list[Any]:
     return [None if number is None else float(str(np.float32(number))) for number in singles]
 
 
-@contextmanager
-def _opened(path: Path, newline: str | None = None) -> Iterator[TextIO]:
-    opened: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", newline=newline) as file:
-            yield file
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-
-
 def _csv_rows(path: Path) -> Iterator[Row]:
-    with _opened(path, newline="") as file:
-        text = file.read()
-    lines = lines_in(text, name=path.name)
-    _, header = next(lines, (1, [None]))
-    if None in header or len(set(header)) < len(header):
-        raise ConfigError(f"{path.name}, row 1: every column needs a name of its own: {header}")
-    for line, cells in lines:
-        if len(cells) != len(header):
-            raise ConfigError(
-                f"{path.name}, row {line}: {len(cells)} cells under {len(header)} columns"
-            )
-        pairs = zip(header, cells, strict=True)
-        yield line, {str(name): _cell(path, line, str(name), cell) for name, cell in pairs}
+    """Yield the rows of a CSV file, with numbers where the table has numbers."""
+    for line, row in csv_rows(path):
+        yield line, {name: _cell(path, line, name, cell) for name, cell in row.items()}
 
 
 _NUMBERS = frozenset(
@@ -200,20 +177,3 @@ def _cell(path: Path, line: int, column: str, cell: str | None) -> str | float |
         raise ConfigError(
             f"{path.name}, row {line}: {column!r} must be a number or empty, got {cell!r:.80}"
         ) from None
-
-
-def _json_lines(path: Path) -> Iterator[Row]:
-    with _opened(path) as file:
-        for line, text in enumerate(file, start=1):
-            if text.strip():
-                yield line, _json_object(path, line, text)
-
-
-def _json_object(path: Path, line: int, text: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path.name}, row {line}: not JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise ConfigError(f"{path.name}, row {line}: expected an object, got {row!r:.80}")
-    return row
