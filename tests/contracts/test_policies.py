@@ -4,7 +4,9 @@ import asyncio
 import inspect
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from polyroute.episode import run_episode, stream_episode
 from polyroute.errors import BackendError, RefusalError
 from polyroute.registry import load, names
 from polyroute.spec import construct
+from polyroute.train.artifact import estimators_of
 
 POOL = Pool(
     [
@@ -32,6 +35,10 @@ SPECS = {
     "panel": {"members": ["small", "large", "tool"], "chair": "large"},
     "self_consistency": {"probe": "small", "arena": ["small", "large", "tool"], "judge": "large"},
     "decompose": {"router": "small", "chair": "large"},
+    "greedy": {"quality": "mean", "cost": "mean", "usd_per_quality": 0.01},
+    "threshold": {"strong": "large", "weak": "small", "quality": "mean"},
+    "conformal": {"quality": "mean", "mass": 0.7},
+    "trained": {"artifact": str(Path(__file__).parents[1] / "data" / "tiny_router")},
 }
 """Parameters of the policies that need some."""
 
@@ -90,7 +97,12 @@ requests = st.builds(
 
 
 def build(name):
-    return construct("policies", {"name": name, **SPECS.get(name, {})}, where=name)
+    """Return the policy, its estimators fitted to two questions and half of what is known."""
+    policy = construct("policies", {"name": name, **SPECS.get(name, {})}, where=name)
+    for estimator in estimators_of(policy).values():
+        asked = [Request.of("What is 6 * 7?"), Request.of("Why?")]
+        estimator.fit(asked, np.array([[0.4, 1, np.nan, 0.2], [0.6, 0.5, np.nan, 0.1]]), POOL)
+    return policy
 
 
 every_policy = pytest.mark.parametrize("name", names("policies"))

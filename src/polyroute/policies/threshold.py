@@ -13,7 +13,7 @@ import numpy as np
 
 from polyroute.decision import Answer, Call, Decision, Failure, Route
 from polyroute.errors import ConfigError
-from polyroute.pool import ModelCard, Pool
+from polyroute.pool import CardId, ModelCard, Pool
 from polyroute.protocols import Estimator, FloatArray, Method
 from polyroute.signals.modality import modalities, takes
 from polyroute.trace import Trace
@@ -57,8 +57,8 @@ class Threshold:
         paper="Ong et al., RouteLLM, arXiv:2406.18665",
     )
 
-    strong: str
-    weak: str
+    strong: CardId
+    weak: CardId
     quality: Estimator
     threshold: float = 0.5
 
