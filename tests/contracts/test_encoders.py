@@ -11,7 +11,10 @@ from polyroute.registry import names
 from polyroute.sparse import Sparse
 from polyroute.spec import construct
 
-SPECS = {"static": {"dimensions": 8, "table": "tokens.npz"}}
+SPECS = {
+    "static": {"dimensions": 8, "table": "tokens.npz"},
+    "cached": {"encoder": {"name": "tfidf", "of_characters": [2, 3]}, "most_rows": 5},
+}
 """Parameters of the encoders that need some."""
 
 NEEDS_A_SERVER = {"remote"}
