@@ -17,7 +17,7 @@ from polyroute.signals.encoders.tfidf import TfIdf
 from polyroute.sparse import Sparse
 from polyroute.types import Request
 
-__all__ = ["Text", "chunks", "default_encoder", "dense_rows"]
+__all__ = ["Text", "chunks", "default_encoder", "dense"]
 
 
 def default_encoder() -> Encoder:
@@ -94,7 +94,7 @@ def chunks(x_ND: Features, rows: int = 256) -> list[Features]:
     return [x_ND[k : k + rows] for k in bounds]
 
 
-def dense_rows(x_ND: Features) -> FloatArray:
+def dense(x_ND: Features) -> FloatArray:
     """Return features as a dense matrix in double precision."""
     if not isinstance(x_ND, Sparse):
         return x_ND.astype(np.float64)
