@@ -150,15 +150,15 @@ def _grid(usd_NM: FloatArray) -> FloatArray:
 
 def _chosen(quality_NM: FloatArray, usd_NM: FloatArray, willingness: float) -> NDArray[np.int64]:
     """Return the column that greedy asks on each row; see `polyroute.policies.greedy`."""
-    worth_NM = np.where(np.isnan(quality_NM), -np.inf, quality_NM)
+    untold_NM = np.isnan(quality_NM)
+    unknown_NM = np.isnan(usd_NM)
+    worth_NM = np.where(untold_NM, 0, quality_NM)
     if willingness:
-        unweighed = np.isnan(usd_NM)
-        weighed = worth_NM - np.where(unweighed, 0, usd_NM) / willingness
-        worth_NM = np.where(unweighed, worth_NM - 1e18, weighed)
-    # equal worth: the lower price, then the first of the pool
-    price_NM = np.where(np.isnan(usd_NM), np.finfo(np.float64).max, usd_NM)
-    best_NM = worth_NM == worth_NM.max(axis=1, keepdims=True)
-    chosen: NDArray[np.int64] = np.argmin(np.where(best_NM, price_NM, np.inf), axis=1)
+        worth_NM = np.where(unknown_NM | untold_NM, worth_NM, worth_NM - usd_NM / willingness)
+    unweighed_NM = unknown_NM & bool(willingness)
+    price_NM = np.where(unknown_NM, np.inf, usd_NM)
+    order_NM = np.lexsort((price_NM, -worth_NM, unweighed_NM, untold_NM), axis=1)
+    chosen: NDArray[np.int64] = order_NM[:, 0]
     return chosen
 
 

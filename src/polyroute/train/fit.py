@@ -50,8 +50,8 @@ class _Chooses(Protocol):
 def fit(plan: Plan, examples: Examples, *, say: Callable[[str], None] = lambda _: None) -> Fitted:
     """Fit a policy to recorded outcomes.
 
-    A parameter of the policy that takes an estimator and is called ``cost`` learns the decimal
-    logarithm of the price in US dollars; every other one learns the score.
+    The estimator that a policy calls ``quality`` learns the score, the one it calls ``cost`` the
+    decimal logarithm of the price in US dollars.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ def fit(plan: Plan, examples: Examples, *, say: Callable[[str], None] = lambda _
     Raises
     ------
     ConfigError
-        If the policy has no estimator, a path of the grid leads nowhere, the goal is not one of
-        the policy's, or there is too little data.
+        If the policy has no estimator or one that learns something else, a path of the grid leads
+        nowhere, the goal is not one of the policy's, or there is too little data.
     """
     spec = in_full("policies", plan.policy)
     policy = _built(spec)
@@ -155,8 +155,10 @@ def _fitted(spec: JsonObject, examples: Examples) -> Policy:
 
 
 def _target(name: str, examples: Examples) -> FloatArray:
-    if name != "cost":
+    if name == "quality":
         return examples.quality_NM
+    if name != "cost":
+        raise ConfigError(f"no table says what the estimator {name!r} is to learn")
     if np.isnan(examples.usd_NM).all():
         raise ConfigError("the table has no prices to fit 'cost' to; leave it out")
     return examples.log_usd_NM
