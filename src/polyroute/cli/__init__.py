@@ -23,6 +23,7 @@ class _Commands(LazyGroup):
         "trace": Entry("polyroute.cli.trace", "List, show, verify, replay and export records."),
         "pool": Entry("polyroute.cli.pool", "Show the candidates; fetch the weights of one."),
         "data": Entry("polyroute.cli.data", "Collect, import, describe and divide outcome tables."),
+        "evaluate": Entry("polyroute.cli.evaluate", "Compare routers on recorded outcomes."),
         "policies": Entry("polyroute.cli.policies", "List the policies: when, what and how."),
         "config": Entry("polyroute.cli.config", "Write a configuration, or check one."),
         "doctor": Entry("polyroute.cli.doctor", "Probe every endpoint and say what to do."),

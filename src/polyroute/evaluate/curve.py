@@ -51,8 +51,7 @@ class Curve:
     @property
     def turns(self) -> bool:
         """Whether the knob changes anything."""
-        first = self.results[0]
-        return any((result.calls_NM != first.calls_NM).any() for result in self.results)
+        return _turns(self.results)
 
 
 def curves(
@@ -70,7 +69,8 @@ def curves(
     policies, table, pool, conditions
         As in `polyroute.evaluate.harness.evaluate`; progress is told for all settings together.
     knob : sequence of float
-        Values of `Budget.usd_per_quality`, dollars, 0 or more; sorted, each once.
+        Values of `Budget.usd_per_quality`, dollars, 0 or more. A policy that makes the same calls
+        at the lowest and the highest is run at those two only.
 
     Returns
     -------
@@ -84,23 +84,38 @@ def curves(
     """
     base = conditions or Conditions()
     values = sorted(set(knob))
-    found: dict[str, list[Result]] = {name: [] for name in policies}
-    for k, value in enumerate(values):
+    ends = dict.fromkeys((values[0], values[-1]))
+    found: dict[str, dict[float, Result]] = {name: {} for name in policies}
+    wanted, before = dict(policies), 0
+    for k, value in enumerate([*ends, *values[1:-1]]):
+        if k == len(ends):
+            wanted = {name: p for name, p in wanted.items() if _turns([*found[name].values()])}
+            if not wanted:
+                break
+        after = len(values) - k - 1
         setting = replace(
             base,
             budget=replace(base.budget, usd_per_quality=value),
-            progress=_shifted(base, k, len(values)),
+            progress=_shifted(base.progress, before, after),
         )
-        for name, result in evaluate(policies, table, pool=pool, conditions=setting).items():
-            found[name].append(result)
+        for name, result in evaluate(wanted, table, pool=pool, conditions=setting).items():
+            found[name][value] = result
+            before += max(len(result.outcomes), 1)
     return {
-        name: Curve(name=name, knob_K=np.array(values), results=tuple(results))
-        for name, results in found.items()
+        name: Curve(
+            name=name, knob_K=np.array(sorted(of)), results=tuple(of[v] for v in sorted(of))
+        )
+        for name, of in found.items()
     }
 
 
-def _shifted(conditions: Conditions, k: int, runs: int) -> Progress | None:
-    tell = conditions.progress
+def _turns(results: Sequence[Result]) -> bool:
+    first = results[0]
+    return any((result.calls_NM != first.calls_NM).any() for result in results)
+
+
+def _shifted(tell: Progress | None, before: int, after: int) -> Progress | None:
+    """Return what tells the progress of one run as that of `before`, this and `after` more."""
     if tell is None:
         return None
-    return lambda done, total: tell(k * total + done, runs * total)
+    return lambda done, total: tell(before + done, before + (1 + after) * total)
