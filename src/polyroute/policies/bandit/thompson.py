@@ -15,6 +15,7 @@ import numpy as np
 from polyroute.decision import Decision
 from polyroute.errors import ConfigError
 from polyroute.policies.bandit.arms import Arms, Terms, drawn, end, outcomes
+from polyroute.pool import CardId
 from polyroute.protocols import FloatArray, Method
 from polyroute.trace import Trace
 from polyroute.types import Request
@@ -91,7 +92,7 @@ class Thompson:
         paper="Chapelle and Li, An empirical evaluation of Thompson sampling, NeurIPS 2011",
     )
 
-    models: tuple[str, ...] | None = None
+    models: tuple[CardId, ...] | None = None
     context: Callable[[Request], str] | None = None
     state: BetaState = field(default_factory=BetaState)
     prior: tuple[float, float] = (1.0, 1.0)
