@@ -42,7 +42,7 @@ class Goal:
     quality: float | None = None
     """Share of the best single model's quality to reach at the lowest price: ``greedy``."""
     strong_share: float | None = None
-    """Share of the requests that may go to the strong model: ``threshold``."""
+    """Most of the requests that may go to the strong model, as a share: ``threshold``."""
     alpha: float | None = None
     """Most often that no right answer is in the set, where there is one: ``conformal``."""
 
@@ -165,16 +165,25 @@ def _chosen(quality_NM: FloatArray, usd_NM: FloatArray, willingness: float) -> N
 def _threshold(
     policy: Threshold, share: float, held: Examples
 ) -> tuple[dict[str, Json], JsonObject]:
-    """Return the quantile of the win rates above which `share` of them lie.
+    """Return the least threshold that no more than `share` of the win rates reach.
+
+    Raises
+    ------
+    ConfigError
+        If no win rate is known.
 
     References
     ----------
-    Ong et al., *RouteLLM*, arXiv:2406.18665, section 3 and its calibration: the threshold for a
-    wanted share is a quantile of the predicted win rates; no outcome is looked at.
+    Ong et al., *RouteLLM*, arXiv:2406.18665: its calibration takes the quantile of the predicted
+    win rates of real prompts; no outcome is looked at.
     """
-    rates = policy.win_rates(held.requests, held.pool)
-    threshold = float(np.quantile(rates, 1 - share, method="higher"))
-    threshold = min(1.0, max(0.0, threshold))
+    rates = np.sort(policy.win_rates(held.requests, held.pool))
+    rates = rates[~np.isnan(rates)]
+    if not rates.size:
+        raise ConfigError("the estimator knows nothing of one of the two models")
+    ladder = np.unique(np.append(rates, np.nextafter(rates[-1], np.inf)))
+    reach = 1 - np.searchsorted(rates, ladder) / len(rates)
+    threshold = float(ladder[int(np.argmax(reach <= share))])
     got = float((rates >= threshold).mean())
     return {"threshold": threshold}, {"strong_share": share, "got_share": got}
 
