@@ -118,13 +118,17 @@ def _results(summary: Summary) -> str:
 def _cells(row: Row) -> list[str]:
     per_thousand = dollars(1000 * row.usd)
     return [
-        row.name, str(row.questions), number(row.quality.estimate), between(row.quality),
+        _titled(row), str(row.questions), number(row.quality.estimate), between(row.quality),
         signed(row.difference.estimate), between(row.difference), p_value(row.p_corrected),
         _estimate(row.over_coin), per_thousand, number(row.seconds, 2), number(row.calls, 2),
         percent(row.gap_closed), number(row.regret), number(row.value_over_best),
         number(100 * row.arena, 2), percent(row.optimal_selection), number(row.optimal_cost),
         number(row.optimal_accuracy), str(row.failed), str(row.unrecorded),
     ]  # fmt: skip
+
+
+def _titled(row: Row) -> str:
+    return row.name if row.kind == "router" else f"{row.name} ({row.kind})"
 
 
 def _estimate(interval: Interval | None) -> str:
@@ -175,7 +179,7 @@ def _collapse(summary: Summary) -> str:
             top = sorted(row.shares.items(), key=lambda item: -item[1])[:4]
             named = ", ".join(f"{model} {percent(share)}" for model, share in top)
             rows.append(
-                (row.kind, [row.name, percent(row.most_used_share), number(row.entropy, 2),
+                (row.kind, [_titled(row), percent(row.most_used_share), number(row.entropy, 2),
                             signed(row.regret_to_constant), named])
             )  # fmt: skip
     headers = ("", "most used", "entropy, bits", "regret to constant", "calls go to")
@@ -252,10 +256,20 @@ def _reading(summary: Summary) -> str:
 
 
 def _table(headers: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
-    head = "".join(f"<th>{escape(header)}</th>" for header in headers)
+    head = "".join(
+        f'<th class="{"text" if header in _TEXTS else ""}">{escape(header)}</th>'
+        for header in headers
+    )
     body = "".join(
-        f'<tr class="{kind}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
-        for kind, cells in rows
+        f'<tr class="{kind}">{"".join(map(_cell, headers, cells))}</tr>' for kind, cells in rows
     )
     inner = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f'<div class="wide"><table>{inner}</table></div>'
+
+
+_TEXTS = ("calls go to", "highest")
+"""Columns of words; the others are numbers, aligned to the right."""
+
+
+def _cell(header: str, text: str) -> str:
+    return f'<td class="{"text" if header in _TEXTS else ""}">{escape(text)}</td>'

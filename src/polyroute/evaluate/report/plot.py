@@ -19,7 +19,7 @@ COLOURS = 8
 """Series colours that the page defines: ``--c0`` … ``--c7``; later series begin again."""
 
 _WIDE, _HIGH = 640, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 12, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 30, 12, 44
 
 _TICKS = 5
 
@@ -58,7 +58,7 @@ def cost_quality(curves: Sequence[CurveRow], rows: Sequence[Row]) -> str:
     Returns
     -------
     str
-        An ``<svg>`` element; a sentence where no cost is known.
+        An ``<svg>`` element that scrolls where the page is narrow; a sentence without costs.
     """
     dots = [row for row in rows if row.kind != "router" and _shown(row.usd, row.quality.estimate)]
     points = [
@@ -106,7 +106,8 @@ def differences(rows: Sequence[Row]) -> str:
         )
         label = f"{row.name}: {signed(row.difference.estimate)}"
         colour = f"var(--c{k % COLOURS})" if row.kind == "router" else "var(--quiet)"
-        parts.append(_text(left - 8, y + 4, row.name[:28], "end"))
+        name = row.name if row.kind == "router" else f"{row.name} ({row.kind})"
+        parts.append(_text(left - 8, y + 4, name[:28], "end"))
         parts.append(
             f'<g style="color:{colour}"><title>{escape(label)}</title>'
             f'<line class="bar" x1="{low:.1f}" x2="{end:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -213,8 +214,8 @@ def _dot(x: float, y: float, mark: str, label: str) -> str:
 
 def _svg(high: float, label: str, parts: Sequence[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDE} {high:.0f}" role="img" aria-label="{escape(label)}">'
-        f"{''.join(parts)}</svg>"
+        f'<div class="wide"><svg viewBox="0 0 {_WIDE} {high:.0f}" role="img" '
+        f'aria-label="{escape(label)}">{"".join(parts)}</svg></div>'
     )
 
 
