@@ -66,6 +66,7 @@ class Cached:
             raise ConfigError(f"most_rows must be 1 or more, got {most_rows!r}")
         self._encoder = encoder
         self._most_rows = most_rows
+        self._learned = b""
         self._forget()
 
     @property
@@ -110,6 +111,7 @@ class Cached:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._encoder, self._most_rows = state["encoder"], state["most_rows"]
+        self._learned = b""
         self._forget()
 
     def _forget_if_changed(self) -> None:
@@ -120,7 +122,6 @@ class Cached:
         self._learned = learned
 
     def _forget(self) -> None:
-        self._learned: bytes = b""
         self._memory: OrderedDict[bytes, _Row] = OrderedDict()
         self._width = 0
         self._lock = threading.Lock()
