@@ -38,7 +38,7 @@ class Clusters:
     ----------
     encoder : Encoder, optional
         Features of the prompt; by default TF-IDF over words and pairs of words.
-    clusters : int, default=32
+    clusters : int, default=64
         Most clusters; there is at least one question to each.
     nearest : int, default=3
         Average over that many clusters, those whose centres are nearest to the question.
@@ -79,7 +79,7 @@ class Clusters:
         self,
         *,
         encoder: Encoder | None = None,
-        clusters: int = 32,
+        clusters: int = 64,
         nearest: int = 3,
         strength: float = 10.0,
         dimensions: int | None = 64,

@@ -35,8 +35,8 @@ class Perceptron:
         Reduce the features to that many columns first; null leaves them as they are.
     hidden : int, default=64
         Units of the hidden layer.
-    epochs : int, default=30
-        Passes over the questions.
+    epochs : int, default=5
+        Passes over the questions; more of them learn the noise of single answers.
     learning_rate : float, default=0.002
         Step size of Adam.
     alpha : float, default=0.001
@@ -76,7 +76,7 @@ class Perceptron:
         encoder: Encoder | None = None,
         dimensions: int | None = 128,
         hidden: int = 64,
-        epochs: int = 30,
+        epochs: int = 5,
         learning_rate: float = 0.002,
         alpha: float = 0.001,
         batch: int = 64,
