@@ -84,3 +84,17 @@ def test_what_cannot_be_compared_is_said(run, data, arguments, said):
 def test_without_train_questions_the_reader_is_warned(run, data):
     found = run("evaluate", "--data", data, "--router", "large", "--train-split", "none")
     assert "chosen on the questions it is judged on" in found.stderr
+
+
+def test_a_model_that_the_table_does_not_have_is_refused_before_anything_runs(run, data, tmp_path):
+    spec = tmp_path / "typo.yaml"
+    spec.write_text("{name: fixed, model: larg}")
+    found = run("evaluate", "--data", data, "--router", spec)
+    assert found.exit_code == 2
+    assert "did you mean 'large'" in found.stderr
+
+
+def test_a_router_that_answers_nothing_is_said(run, data):
+    found = run("evaluate", "--data", data, "--router", "large", "--max-usd", "0.0000001")
+    assert found.exit_code == 0
+    assert "no answer to 4 questions (score 0): budget" in found.stderr

@@ -1,6 +1,7 @@
 """`polyroute evaluate`: routers compared on an outcome table, with intervals and a report."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from polyroute.cli.console import (
+    clip,
     err,
     hint,
     note,
@@ -33,15 +35,16 @@ from polyroute.config import build, read
 from polyroute.errors import ConfigError
 from polyroute.evaluate.curve import Curve, curves
 from polyroute.evaluate.harness import Conditions, Progress, evaluate
+from polyroute.evaluate.perturbation import choice_robustness
 from polyroute.evaluate.recording import cells_of, pool_of
 from polyroute.evaluate.report import write_report
 from polyroute.evaluate.report.figures import between, dollars, number, p_value, percent, signed
 from polyroute.evaluate.summarise import Precision, summarise
 from polyroute.evaluate.summary import Summary
-from polyroute.outcomes import OutcomeTable, by_split, read_outcomes
+from polyroute.outcomes import OutcomeTable, Question, by_split, read_outcomes
 from polyroute.pool import Pool
 from polyroute.protocols import Policy
-from polyroute.spec import Spec, construct
+from polyroute.spec import Spec, construct, named_cards
 from polyroute.types import Budget
 
 __all__ = ["app", "evaluate_"]
@@ -78,6 +81,9 @@ def evaluate_(  # noqa: PLR0913 - one parameter per option
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of draws and of intervals.")] = 0,
+    perturbed: Annotated[
+        int, typer.Option(min=0, help="Questions whose spelling is changed, for robustness.")
+    ] = 100,
     processes: Annotated[int, typer.Option(min=1, help="Processes to run in.")] = 1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a run with this report folder stopped.")
@@ -105,14 +111,9 @@ def evaluate_(  # noqa: PLR0913 - one parameter per option
         budget=budget, repeats=repeats, seed=seed, processes=processes,
         folder=_folder(report, resume=resume),
     )  # fmt: skip
-    summary = _run(policies, bench, conditions, points)
+    summary = _run(policies, bench, conditions, _Extras(points, perturbed))
     summary = replace(summary, facts=_facts(data, split, budget, summary))
-    for row in summary.rows:
-        if row.unrecorded:
-            warn(
-                f"{row.name} asked what the table does not have on "
-                f"{plural(row.unrecorded, 'question')}; they have no score for it"
-            )
+    _warn_of_failures(summary)
     if report is not None:
         for path in write_report(summary, report):
             note(f"written: {path}")
@@ -160,6 +161,14 @@ def _bench(data: Path, split: str, train_split: str, config: Path | None) -> _Be
     return _Bench(parts[split], train, pool)
 
 
+@dataclass(frozen=True, slots=True)
+class _Extras:
+    """What is measured besides the episodes."""
+
+    points: int
+    perturbed: int
+
+
 def _routers(texts: list[str], pool: Pool, config: Path | None) -> dict[str, Policy]:
     """Return the policies to compare, by name.
 
@@ -182,7 +191,10 @@ def _router(text: str, pool: Pool, config: Path | None) -> tuple[str, Policy]:
         trained.check(pool)
         return path.name.removesuffix(".router"), trained
     if path.suffix in (".yaml", ".yml", ".json"):
-        policy: Policy = construct("policies", _yaml(path), where=text)
+        spec = _yaml(path)
+        for _, name in named_cards("policies", spec, where=text):
+            pool.index_of(name)
+        policy: Policy = construct("policies", spec, where=text)
         return path.stem, policy
     specs = {} if config is None else configured_specs(config)
     return text, choose(text, specs, pool).policy
@@ -225,14 +237,24 @@ def _folder(report: Path | None, *, resume: bool) -> Path | None:
 
 
 def _run(
-    policies: dict[str, Policy], bench: _Bench, conditions: Conditions, points: int
+    policies: dict[str, Policy], bench: _Bench, conditions: Conditions, extras: _Extras
 ) -> Summary:
     with _progress("episodes") as tell:
         results = evaluate(
             policies, bench.table, pool=bench.pool, conditions=replace(conditions, progress=tell)
         )
+    some = bench.table.queries[: extras.perturbed]
+    if some:
+        with working("robustness"):
+            results = {
+                name: replace(
+                    result,
+                    robustness=asyncio.run(_robustness(policies[name], some, bench, conditions)),
+                )
+                for name, result in results.items()
+            }
     drawn: dict[str, Curve] = {}
-    knob = _knob(bench, points)
+    knob = _knob(bench, extras.points)
     if knob:
         with _progress("over the cost knob") as tell:
             setting = replace(conditions, progress=tell)
@@ -242,6 +264,18 @@ def _run(
             results, bench.table, bench.pool, train=bench.train, curves=drawn,
             precision=Precision(seed=conditions.seed),
         )  # fmt: skip
+
+
+async def _robustness(
+    policy: Policy, questions: Sequence[Question], bench: _Bench, conditions: Conditions
+) -> float:
+    """Return the robustness of a policy; NaN for one that breaks, which its episodes report."""
+    try:
+        return await choice_robustness(
+            policy, questions, bench.pool, budget=conditions.budget, seed=conditions.seed
+        )
+    except Exception:  # noqa: BLE001 - the same error is in the outcomes, attributed by the loop
+        return float("nan")
 
 
 def _knob(bench: _Bench, points: int) -> list[float]:
@@ -274,6 +308,20 @@ def _facts(data: Path, split: str, budget: Budget, summary: Summary) -> dict[str
     if not summary.curves:
         facts["curves"] = "none: costs are unknown, or none were wanted"
     return facts
+
+
+def _warn_of_failures(summary: Summary) -> None:
+    for row in summary.rows:
+        if row.unrecorded:
+            warn(
+                f"{row.name} asked what the table does not have on "
+                f"{plural(row.unrecorded, 'question')}; they have no score for it"
+            )
+        elif row.failed:
+            warn(
+                f"{row.name} has no answer to {plural(row.failed, 'question')} (score 0): "
+                f"{clip(row.first_failure, 300)}"
+            )
 
 
 def _write(summary: Summary) -> None:

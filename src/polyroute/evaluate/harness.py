@@ -27,7 +27,7 @@ from polyroute.evaluate.recording import Grade, Recording, pool_of, readable
 from polyroute.evaluate.result import Outcome, Result, gather
 from polyroute.outcomes import OutcomeTable, Question
 from polyroute.pool import Pool
-from polyroute.protocols import Policy
+from polyroute.protocols import Estimator, FloatArray, Policy
 from polyroute.trace import Step, Trace
 from polyroute.types import Budget, Json, Message, Request
 
@@ -121,7 +121,12 @@ def evaluate(
         count += len(outcomes)
         bench.tell(count, total)
     ids = [question.query_id for question in table.queries]
-    return {name: gather(name, all_, ids, bench.pool.ids) for name, all_ in found.items()}
+    return {
+        name: replace(
+            gather(name, all_, ids, bench.pool.ids), predicted_NM=bench.predicted(policies[name])
+        )
+        for name, all_ in found.items()
+    }
 
 
 def request_of(
@@ -214,6 +219,16 @@ class _Bench:
         """Run the episodes of one job side by side."""
         name, pairs = job
         return list(await asyncio.gather(*(self._one(name, n, repeat) for n, repeat in pairs)))
+
+    def predicted(self, policy: Policy) -> FloatArray | None:
+        """Return what the quality estimator of a policy predicts, when it has one."""
+        inner = getattr(policy, "policy", policy)  # a trained policy is one that holds another
+        estimator = getattr(inner, "quality", None)
+        if not isinstance(estimator, Estimator):
+            return None
+        budget = self.conditions.budget
+        requests = [request_of(question, budget=budget) for question in self.table.queries]
+        return estimator.predict(requests, self.pool)
 
     def keep(self, name: str, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes down."""

@@ -78,6 +78,10 @@ class Result:
     """Every episode, for a reader; empty for what was computed from the table."""
     unrecorded: int = 0
     """Questions on which the router asked what the table does not have."""
+    predicted_NM: NDArray[np.float64] | None = None
+    """What its quality estimator predicts, where it has one."""
+    robustness: float = float("nan")
+    """Share of first choices that survive a perturbed prompt; NaN where nobody measured."""
 
     @property
     def known_N(self) -> NDArray[np.bool_]:  # noqa: N802 - shape suffix
@@ -120,6 +124,7 @@ class Result:
             calls_NM=self.calls_NM[places],
             failures=tuple(self.failures[n] for n in places) if self.failures else (),
             outcomes=(),
+            predicted_NM=None if self.predicted_NM is None else self.predicted_NM[places],
         )
 
 

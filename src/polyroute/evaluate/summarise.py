@@ -18,7 +18,7 @@ from polyroute.evaluate.metrics.collapse import call_entropy, most_used_share, r
 from polyroute.evaluate.metrics.llmrouterbench import cost_save, pareto_dist, perf_gain
 from polyroute.evaluate.metrics.regret import gap_closed, oracle_regret
 from polyroute.evaluate.metrics.routellm import apgr, cpt, strong_curve
-from polyroute.evaluate.metrics.routereval import value_over_best
+from polyroute.evaluate.metrics.routereval import predicted_entropy, value_over_best
 from polyroute.evaluate.recording import Cells, cells_of
 from polyroute.evaluate.result import Outcome, Result
 from polyroute.evaluate.summary import CurveRow, Dispute, Group, Kind, Row, Summary
@@ -154,6 +154,7 @@ def _row(result: Result, kind: Kind, against: _Against, p_corrected: float) -> R
         seconds=result.seconds,
         calls=float(calls.sum()) / max(1, len(known)),
         failed=result.failed,
+        first_failure=next((f for f in result.failures if f), ""),
         unrecorded=result.unrecorded,
         difference=against.difference(result, constant),
         p=sign_flip_p(result.score_N - constant.score_N, seed=against.precision.seed),
@@ -172,6 +173,10 @@ def _row(result: Result, kind: Kind, against: _Against, p_corrected: float) -> R
         most_used=result.models[int(calls.argmax())] if calls.sum() else "",
         most_used_share=most_used_share(calls) if calls.sum() else _NAN,
         entropy=call_entropy(calls) if calls.sum() else _NAN,
+        predicted_entropy=_NAN
+        if result.predicted_NM is None
+        else predicted_entropy(result.predicted_NM),
+        robustness=result.robustness,
         arena=arena_score(result.quality, 1000 * result.usd)
         if np.isfinite(result.usd) and known.any()
         else _NAN,

@@ -34,6 +34,8 @@ class Row:
     """Mean calls per question, the router's own included."""
     failed: int
     """Questions without an answer."""
+    first_failure: str
+    """Why the first of them has none; empty where all have one."""
     unrecorded: int
     """Questions on which it asked what the table does not have."""
     difference: Interval
@@ -55,6 +57,10 @@ class Row:
     most_used_share: float
     entropy: float
     """Of the calls over models, in bits."""
+    predicted_entropy: float
+    """RouterEval's E_p, in bits; NaN for what has no quality estimator."""
+    robustness: float
+    """Share of first choices that survive a perturbed prompt; NaN where nobody measured."""
     arena: float
     """RouterArena's score, 0 to 1."""
     optimal_selection: float

@@ -128,7 +128,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _titled(row: Row) -> str:
-    return row.name if row.kind == "router" else f"{row.name} ({row.kind})"
+    return row.name if row.kind in ("router", "model") else f"{row.name} ({row.kind})"
 
 
 def _estimate(interval: Interval | None) -> str:
@@ -180,10 +180,14 @@ def _collapse(summary: Summary) -> str:
             named = ", ".join(f"{model} {percent(share)}" for model, share in top)
             rows.append(
                 (row.kind, [_titled(row), percent(row.most_used_share), number(row.entropy, 2),
+                            number(row.predicted_entropy, 2), percent(row.robustness),
                             signed(row.regret_to_constant), named])
             )  # fmt: skip
-    headers = ("", "most used", "entropy, bits", "regret to constant", "calls go to")
-    return f"<h2>Collapse</h2>{_table(headers, rows)}"
+    headers = (
+        "", "most used", "entropy, bits", "E_p, bits", "robustness", "regret to constant",
+        "calls go to",
+    )  # fmt: skip
+    return f"<h2>Collapse and robustness</h2>{_table(headers, rows)}"
 
 
 def _groups(summary: Summary) -> str:

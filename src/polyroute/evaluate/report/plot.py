@@ -118,7 +118,8 @@ def differences(rows: Sequence[Row]) -> str:
 
 def shares(curve: CurveRow, models: Sequence[str]) -> str:
     """Return the plot of each model's share of the calls, one bar per setting of the knob."""
-    used = [m for m in models if any(share.get(m) for share in curve.shares)]
+    total = {m: sum(share.get(m, 0.0) for share in curve.shares) for m in models}
+    used = [m for m in sorted(models, key=lambda m: -total[m]) if total[m]][: COLOURS - 1]
     bar, gap, high = 26, 8, 40 + 34 * len(curve.shares)
     left = 90
     parts = []
@@ -135,6 +136,12 @@ def shares(curve: CurveRow, models: Sequence[str]) -> str:
                     "</title></rect>"
                 )
                 start += wide
+        if _WIDE - _RIGHT - start > 1:
+            rest = percent((_WIDE - _RIGHT - start) / (_WIDE - _RIGHT - left))
+            parts.append(
+                f'<rect x="{start:.1f}" y="{y}" width="{_WIDE - _RIGHT - start:.1f}" '
+                f'height="{bar}" style="fill:var(--line)"><title>others: {rest}</title></rect>'
+            )
     parts.append(_text(left, high - 8, "share of the calls, by dollars per unit of quality"))
     return _svg(high, f"Share per model of {curve.name}", parts) + _key(used)
 
