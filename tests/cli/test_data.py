@@ -1,4 +1,9 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -98,3 +103,56 @@ def test_from_records_makes_a_table_of_what_was_asked(run, tmp_path):
     assert table.models == ("b",)
     assert sorted(table.texts) == ["b heard: one?", "b heard: two?"]
     assert table.responses.score[table.texts.index("b heard: two?")] == 1
+
+
+@pytest.fixture
+def questions(tmp_path):
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(query) + "\n" for query in QUERIES))
+    return path
+
+
+def test_collect_asks_every_card_and_goes_on_where_it_ended(run, questions, tmp_path):
+    command = ("data", "collect", questions, "-o", tmp_path / "c", "--metric", "contains")
+    first = run(*command, "--limit", 1)
+    assert first.exit_code == 0
+    assert first.stdout.startswith("2 answers new, 0 there before, 0 missing; $")
+    second = run(*command)
+    assert second.stdout.startswith("4 answers new, 2 there before, 0 missing")
+    table = read_outcomes(tmp_path / "c")
+    assert sorted(table.models) == ["a", "b"]
+    assert len(table.responses) == 6
+
+
+def test_collect_stops_at_its_money_and_says_how_to_go_on(run, questions, tmp_path):
+    result = run("data", "collect", questions, "-o", tmp_path / "c", "--metric", "f1",
+                 "--max-usd", "0.0000001", "--max-tokens", "10")  # fmt: skip
+    assert result.exit_code == 1
+    assert "6 missing" in result.stdout
+    assert "--max-usd" in result.stderr
+
+
+def test_collect_needs_a_metric_that_exists(run, questions, tmp_path):
+    result = run("data", "collect", questions, "-o", tmp_path / "c")
+    assert result.exit_code == 2
+    assert "unknown metric ''" in result.stderr
+    assert not (tmp_path / "c.responses.jsonl").exists()
+
+
+def test_ctrl_c_keeps_every_answer_that_came(configure, card, tmp_path, questions):
+    pool = [card("quick"), card("slow", latency_s="says:slowly")]
+    config = configure(pool=pool, policy={"name": "fixed", "model": "quick"}, policies={})
+    command = [sys.executable, "-c", "from polyroute.cli import main; main()", "data", "collect"]
+    command += [questions, "-o", tmp_path / "c", "--metric", "contains", "--config", config]
+    path = tmp_path / "c.responses.jsonl"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 30
+        while not (path.exists() and path.read_text().count("\n") == 3):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read().decode()
+        assert process.wait(20) == 130
+    assert "interrupted" in said
+    assert read_outcomes(tmp_path / "c").models == ("quick",)

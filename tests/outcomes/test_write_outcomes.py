@@ -64,7 +64,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(table=tables())
 def test_a_written_table_is_read_back_value_by_value(suffix, table):
     if suffix == ".parquet":

@@ -18,7 +18,7 @@ former and soon a million of the latter; columns load in seconds and go into num
 
 from polyroute.outcomes.describe import Interval, ModelSummary, Picked, TableSummary, describe
 from polyroute.outcomes.leaks import Leak, check_leaks, normal_question
-from polyroute.outcomes.read import read_outcomes
+from polyroute.outcomes.read import read_outcomes, read_questions
 from polyroute.outcomes.split import by_split, side_of, with_splits
 from polyroute.outcomes.table import OutcomeTable, Question, Responses
 from polyroute.outcomes.write import Written, write_outcomes
@@ -27,7 +27,7 @@ __all__ = [
     # the table
     "OutcomeTable", "Question", "Responses",
     # in files
-    "Written", "read_outcomes", "write_outcomes",
+    "Written", "read_outcomes", "read_questions", "write_outcomes",
     # in numbers
     "Interval", "ModelSummary", "Picked", "TableSummary", "describe",
     # divided by question

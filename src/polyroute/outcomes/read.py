@@ -10,9 +10,9 @@ import numpy as np
 from polyroute.errors import ConfigError, MissingExtraError
 from polyroute.outcomes.rows import csv_rows, json_rows
 from polyroute.outcomes.sheet import QUERY, RESPONSE, Row, Schema, Sheet
-from polyroute.outcomes.table import OutcomeTable
+from polyroute.outcomes.table import OutcomeTable, Question
 
-__all__ = ["read_outcomes"]
+__all__ = ["read_outcomes", "read_questions"]
 
 
 def read_outcomes(path: str | Path) -> OutcomeTable:
@@ -40,6 +40,34 @@ def read_outcomes(path: str | Path) -> OutcomeTable:
         return OutcomeTable.of_sheets(_read(files[0], QUERY), _read(files[1], RESPONSE))
     return _split_joined(files[0])
 
+
+def read_questions(path: str | Path) -> tuple[Question, ...]:
+    """Read questions alone: the queries of a table, or one file with a question in every row.
+
+    Parameters
+    ----------
+    path : str or Path
+        As in `read_outcomes`; the responses are not read and need not exist.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file, or a question is wrong; the message names the file and the row.
+    """
+    start = Path(path)
+    for suffix in _SUFFIXES:
+        name = start.name if start.is_file() else start.name.removesuffix(suffix)
+        queries = start.with_name(f"{name}.queries{suffix}")
+        if queries.is_file():
+            return OutcomeTable.of_sheets(_read(queries, QUERY), _NO_RESPONSES).queries
+    if not start.is_file():
+        raise ConfigError(
+            f"no questions at {str(start)!r}; expected a file, or {start.name}.queries.*"
+        )
+    return OutcomeTable.of_sheets(_read(start, QUERY), _NO_RESPONSES).queries
+
+
+_NO_RESPONSES = Sheet.of_rows("responses", [], RESPONSE)
 
 _SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".csv", ".csv.gz")
 

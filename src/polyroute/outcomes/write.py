@@ -25,7 +25,7 @@ class Written:
     responses: Path
 
 
-def write_outcomes(table: OutcomeTable, path: str | Path) -> Written:
+def write_outcomes(table: OutcomeTable, path: str | Path, *, queries_only: bool = False) -> Written:
     """Write a table as two files, so that reading them gives it back value by value.
 
     Parameters
@@ -37,6 +37,8 @@ def write_outcomes(table: OutcomeTable, path: str | Path) -> Written:
         one, too), ``.jsonl``, ``.jsonl.gz``, ``.csv``, ``.csv.gz``. ``gsm`` writes
         ``gsm.queries.parquet`` and ``gsm.responses.parquet``. Existing ones are replaced, each at
         once and whole.
+    queries_only : bool, default=False
+        Leave the file of responses alone.
 
     Raises
     ------
@@ -49,6 +51,8 @@ def write_outcomes(table: OutcomeTable, path: str | Path) -> Written:
     write = _write_parquet if suffix == ".parquet" else _write_text
     halves = {"queries": _query_columns(table), "responses": _response_columns(table)}
     files = {half: start.with_name(f"{start.name}.{half}{suffix}") for half in halves}
+    if queries_only:
+        del halves["responses"]
     for half, columns in halves.items():
         part = files[half].with_name(f".{files[half].name}.{os.getpid()}.part")
         try:

@@ -77,7 +77,7 @@ def test_failures_are_no_rows_and_refusals_score_nothing(tmp_path):
     assert gather(tmp_path / "t").new == 1
 
 
-@pytest.mark.parametrize("cents", [0, 5, 13, 40])
+@pytest.mark.parametrize("cents", [0, 5, 13])
 def test_the_money_is_never_exceeded_however_many_calls_run_at_once(tmp_path, cents):
     usd = Decimal(cents) / 100
     state = gather(tmp_path / "t", usd=usd, latency=lambda model: 0.001, concurrency=6)
@@ -165,7 +165,7 @@ def test_a_damaged_row_is_named(tmp_path):
 
 
 def test_an_unknown_metric_is_found_before_anything_is_asked():
-    with pytest.raises(ConfigError, match="'bleu'.*'q0'"):
+    with pytest.raises(ConfigError, match=r"'bleu'.*'q0'"):
         by_metric("bleu", QUESTIONS)
 
 

@@ -6,6 +6,7 @@ __all__ = ["app"]
 
 app = group(
     {
+        "collect": Entry("polyroute.cli.data.collect", "Ask every card every question."),
         "import": Entry("polyroute.cli.data.import_", "Import a table from a format of others."),
         "from-records": Entry("polyroute.cli.data.from_records", "Make a table of the records."),
         "describe": Entry("polyroute.cli.data.describe", "Say who is good, dear, and needed."),
