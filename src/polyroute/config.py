@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -27,7 +27,8 @@ __all__ = [
     "BudgetSettings", "CardSettings", "PriceSettings", "RecordSettings", "ServerSettings",
     "Settings", "Usd",
     # reading and building
-    "DEFAULT", "Setup", "build", "find", "open_records", "parse", "read", "state_folder",
+    "DEFAULT", "Setup", "build", "cards_of", "find", "open_records", "parse", "read",
+    "state_folder",
 ]  # fmt: skip
 
 DEFAULT = files("polyroute") / "default.yaml"
@@ -119,6 +120,13 @@ class Settings(_Strict):
     budget: BudgetSettings = BudgetSettings()
     records: RecordSettings = RecordSettings()
     server: ServerSettings = ServerSettings()
+
+
+@runtime_checkable
+class _ChecksPool(Protocol):
+    """A policy that knows at once whether it can serve a pool: a trained one."""
+
+    def check(self, pool: Pool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +230,7 @@ def build(settings: Settings) -> Setup:
     ConfigError
         If a plug-in, a name or a parameter is wrong.
     """
-    pool = Pool(_card(card) for card in settings.pool)
+    pool = cards_of(settings)
     backends = {
         card.id: construct("backends", card.backend, where=f"pool.{card.id}.backend")
         for card in settings.pool
@@ -241,9 +249,16 @@ def build(settings: Settings) -> Setup:
         settings, pool, backends, specs, _budget(settings), open_records(settings.records)
     )
     for name, spec in specs.items():
-        setup.policy(name)
+        policy = setup.policy(name)
+        if isinstance(policy, _ChecksPool):
+            policy.check(pool)
         _check_cards(spec, pool, where="policy" if name == "default" else f"policies.{name}")
     return setup
+
+
+def cards_of(settings: Settings) -> Pool:
+    """Return the pool that `settings` describe, without building its backends."""
+    return Pool(_card(card) for card in settings.pool)
 
 
 def state_folder() -> Path:

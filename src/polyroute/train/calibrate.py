@@ -117,7 +117,10 @@ def _usd_per_quality(
     usd_NM = policy.expected_usd(held.requests, held.pool)
     paid_NM = np.where(np.isnan(held.usd_NM), usd_NM, held.usd_NM)
     if np.isnan(paid_NM).all():
-        raise ConfigError("no price is known, recorded or on a card: quality has no lowest price")
+        raise ConfigError(
+            "no price is known, recorded or on a card, so there is no lowest one to look for; give "
+            "the cards prices, or drop the target"
+        )
     means = [_mean(column) for column in held.quality_NM.T]
     best = int(np.nanargmax(means))
     found = []

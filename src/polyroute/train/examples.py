@@ -68,7 +68,7 @@ class Examples:
                 raise ConfigError(f"the table has no split {split!r}, only {known}")
         cards, columns = _cards(table, pool)
         quality_NM, usd_NM = table.scores_NM()[:, columns], table.costs_NM()[:, columns]
-        answered_N: NDArray[np.bool_] = (~np.isnan(quality_NM)).any(axis=1)
+        answered_N = np.asarray((~np.isnan(quality_NM)).any(axis=1))
         taken = [
             n
             for n, question in enumerate(table.queries)
