@@ -37,10 +37,12 @@ class Contrastive:
         Cosines are divided by it.
     groups : float, default=0.3
         Weight of the contrast between questions; 0 leaves it out.
-    penalty : float, default=0.001
+    penalty : float, default=0.01
         Weight of the squared projection, per question.
     dims : int, default=128
         Dimensions of the question space.
+    steps : int, default=80
+        Most iterations of L-BFGS.
     seed : int, default=0
         Of the start, the groups and the questions drawn from them.
 
@@ -54,9 +56,10 @@ class Contrastive:
     Differences from the paper: it fine-tunes the encoder (mDeBERTaV3-base); its groups come from
     t-SNE and k-means, here from the nearest of randomly drawn questions; it weighs both contrasts
     equally. A card is a positive if its outcome is above the question's mean and among the best, a
-    negative if it is below the mean; questions on which all cards agree teach nothing. Cosines
-    become numbers on the scale of the target by a line per card: least squares, with the card's
-    mean as the prior.
+    negative if it is below the mean; questions on which all cards agree teach nothing. The
+    contrast knows only which card is better. The number predicted is the question's level (a ridge
+    regression of its mean outcome), plus the card's intercept, plus a common slope times the
+    cosine, by least squares.
 
     References
     ----------
@@ -79,12 +82,15 @@ class Contrastive:
         best: int = 3,
         temperature: float = 0.2,
         groups: float = 0.3,
-        penalty: float = 0.001,
+        penalty: float = 0.01,
         dims: int = 128,
+        steps: int = 80,
         seed: int = 0,
     ) -> None:
-        if width < 1 or best < 1:
-            raise ConfigError(f"width and best must be 1 or more, got {width!r} and {best!r}")
+        if min(width, best, steps) < 1:
+            raise ConfigError(
+                f"width, best and steps must be 1 or more, got {width!r}, {best!r} and {steps!r}"
+            )
         if min(temperature, penalty) <= 0 or groups < 0:
             raise ConfigError(
                 "temperature and penalty must be above 0 and groups 0 or more, got "
@@ -96,6 +102,7 @@ class Contrastive:
         self._temperature = temperature
         self._groups = groups
         self._penalty = penalty
+        self._steps = steps
         self._seed = seed
         self._ids: tuple[str, ...] | None = None
         self._learned: dict[str, FloatArray] = {}
@@ -123,8 +130,11 @@ class Contrastive:
         def objective(p: Parameters) -> tuple[float, Parameters]:
             return _loss(p, contrast, self._temperature, self._groups, ridge)
 
-        self._learned = minimise(objective, start, steps=200)
-        self._learned["lines"] = _lines(self._cosine(rows_ND), target_NM)
+        self._learned = minimise(objective, start, steps=self._steps)
+        level_D = _level(rows_ND, target_NM)
+        self._learned["level"] = level_D
+        above_NM = target_NM - (rows_ND @ level_D[:-1] + level_D[-1])[:, np.newaxis]
+        self._learned["line"] = _line(self._cosine(rows_ND), above_NM)
         self._ids = tuple(pool[int(m)].id for m in seen_M)
         return self
 
@@ -137,12 +147,13 @@ class Contrastive:
             Before `fit` or `restore`.
         """
         ids = fitted(self._ids, self)
-        intercept_M, slope_M = self._learned["lines"]
-        cosine_NM = self._cosine(self._projection(requests))
-        return place(intercept_M + slope_M * cosine_NM, ids, pool)
+        level_D, line_M = self._learned["level"], self._learned["line"]
+        rows_ND = self._projection(requests)
+        level_N1 = (rows_ND @ level_D[:-1] + level_D[-1])[:, np.newaxis]
+        return place(level_N1 + line_M[1:] + line_M[0] * self._cosine(rows_ND), ids, pool)
 
     def state(self) -> State:
-        """Return the projection, the cards' vectors and lines, and the question space."""
+        """Return the projection, the cards' vectors, the line, and the question space."""
         ids = fitted(self._ids, self)
         projection = self._projection.state()
         return State(
@@ -153,13 +164,16 @@ class Contrastive:
     def restore(self, state: State) -> Self:
         """Take over what `state` returned, and return self."""
         self._projection.restore(inner("projection", state, state.values["projection"]))
-        self._learned = {name: state.arrays[name] for name in ("text", "card", "lines")}
+        self._learned = {name: state.arrays[name] for name in _LEARNED}
         self._ids = tuple(state.values["ids"])
         return self
 
     def _cosine(self, rows_ND: FloatArray) -> FloatArray:
         cosine_NM = unit_rows(rows_ND @ self._learned["text"]) @ unit_rows(self._learned["card"]).T
         return np.asarray(cosine_NM)
+
+
+_LEARNED = ("text", "card", "level", "line")
 
 
 class _Contrast(NamedTuple):
@@ -173,7 +187,7 @@ class _Contrast(NamedTuple):
     anchors_SD: FloatArray
 
 
-_ANCHORS = 64
+_ANCHORS = 32
 """Questions that the others are contrasted with; 1 + 20 per question in the paper."""
 
 
@@ -254,20 +268,29 @@ def _through_unit(rows_NK: FloatArray, slope_NK: FloatArray) -> FloatArray:
     return gradient_NK
 
 
-_LINE_PRIOR = 10.0
-"""Observations that the flat line of a card's mean is worth."""
+_LEVEL_RIDGE = 10.0
+"""Penalty of the regression for a question's level: rows have a mean squared length of 1."""
 
 
-def _lines(cosine_NM: FloatArray, target_NM: FloatArray) -> FloatArray:
-    """Return intercepts and slopes from cosine to target, shape (2, M)."""
+def _level(rows_ND: FloatArray, target_NM: FloatArray) -> FloatArray:
+    """Return the ridge regression of a question's mean outcome, intercept last, shape (D + 1,)."""
     known_NM = ~np.isnan(target_NM)
+    asked_N = known_NM.any(axis=1)
+    mean_N = np.nansum(target_NM[asked_N], axis=1) / known_NM[asked_N].sum(axis=1)
+    rows_ND = rows_ND[asked_N]
+    centre_D = rows_ND.mean(axis=0)
+    away_ND = rows_ND - centre_D
+    square_DD = away_ND.T @ away_ND + _LEVEL_RIDGE * np.eye(len(centre_D))
+    weight_D = np.linalg.solve(square_DD, away_ND.T @ (mean_N - mean_N.mean()))
+    return np.append(weight_D, mean_N.mean() - centre_D @ weight_D)
+
+
+def _line(cosine_NM: FloatArray, above_NM: FloatArray) -> FloatArray:
+    """Return the common slope over cosines, then each card's intercept, shape (1 + M,)."""
+    known_NM = ~np.isnan(above_NM)
     count_M = known_NM.sum(axis=0)
-    truth_NM = np.nan_to_num(target_NM)
-    mean_M = truth_NM.sum(axis=0) / count_M
+    mean_M = np.nansum(above_NM, axis=0) / count_M
     centre_M = np.sum(known_NM * cosine_NM, axis=0) / count_M
     away_NM = known_NM * (cosine_NM - centre_M)
-    spread = np.sum(away_NM**2) / known_NM.sum()
-    slope_M = np.sum(away_NM * (truth_NM - mean_M), axis=0) / (
-        np.sum(away_NM**2, axis=0) + _LINE_PRIOR * spread + 1e-12
-    )
-    return np.array([mean_M - slope_M * centre_M, slope_M])
+    slope = np.sum(away_NM * np.nan_to_num(above_NM - mean_M)) / (np.sum(away_NM**2) + 1.0)
+    return np.append(slope, mean_M - slope * centre_M)
