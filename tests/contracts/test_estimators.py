@@ -21,7 +21,7 @@ from polyroute.spec import construct
 SPECS = {}
 """Parameters that make an estimator small enough to be tested in a moment."""
 
-SLOW = set()
+SLOW = {"graph"}
 """Names of estimators that take seconds to fit: their tests run in CI, not by default."""
 
 FROM_CARDS = {"token_cost"}
