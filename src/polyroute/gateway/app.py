@@ -18,6 +18,7 @@ from polyroute.gateway.auth import Auth
 from polyroute.gateway.catalogue import Catalogue
 from polyroute.gateway.chat import Chat
 from polyroute.gateway.errors import ApiError, of_status
+from polyroute.gateway.feedback import FeedbackEndpoint
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.wire import encode
 from polyroute.types import JsonObject
@@ -65,6 +66,7 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> Starlette:
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/feedback", FeedbackEndpoint(keeper), methods=["POST"]),
             Route("/v1/models", pages.models),
             Route("/v1/models/{name:path}", pages.model),
             Route("/v1/traces/{id}", pages.trace),
