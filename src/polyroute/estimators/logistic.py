@@ -51,7 +51,7 @@ class Logistic:
     References
     ----------
     Cox, "The regression analysis of binary sequences", JRSS B 20(2), 1958. As a router: the
-    per-model success predictor of Hybrid LLM (arXiv:2404.14618) and FORC (arXiv:2308.11601) with
+    per-model success predictor of Hybrid LLM (arXiv:2404.14618) and FORC (arXiv:2308.06077) with
     a linear model in the place of their encoders.
     """
 
@@ -59,7 +59,7 @@ class Logistic:
         when="pre-generation",
         what=("query",),
         how="supervised",
-        paper="Cox, JRSS B 20(2), 1958; Sakota et al., FORC, arXiv:2308.11601",
+        paper="Cox, JRSS B 20(2), 1958; Sakota et al., FORC, arXiv:2308.06077",
     )
 
     def __init__(self, *, encoder: Encoder | None = None, alpha: float = 1.0) -> None:

@@ -54,12 +54,12 @@ class Perceptron:
     Notes
     -----
     Features are centred and scaled by one number, so that directions keep their weight; targets
-    are centred on each card's mean. Compare: RouterBench's MLP router matches its kNN router
-    (arXiv:2403.12031, section 5). Measured: docs/benchmarks/routers.md.
+    are centred on each card's mean. RouterBench's MLP router is level with its kNN
+    router. Measured: docs/benchmarks/routers.md.
 
     References
     ----------
-    Hu et al., "RouterBench", arXiv:2403.12031, section 4.1. Optimiser: Kingma and Ba, "Adam",
+    Hu et al., "RouterBench", arXiv:2403.12031. Optimiser: Kingma and Ba, "Adam",
     arXiv:1412.6980, algorithm 1; decay: Loshchilov and Hutter, arXiv:1711.05101, algorithm 2.
     """
 

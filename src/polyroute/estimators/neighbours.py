@@ -57,13 +57,13 @@ class Neighbours:
 
     Notes
     -----
-    A card is averaged over those of the k neighbours on which it was observed. Compare: k = 5 to
-    40 neighbours reach RouterBench's zero router and little more (arXiv:2403.12031, section 5);
-    "kNN is a strong baseline" (arXiv:2505.12601). Measured: docs/benchmarks/routers.md.
+    A card is averaged over those of the k neighbours on which it was observed. RouterBench
+    finds its kNN router level with interpolating between single models; Li finds that a tuned
+    one matches or beats learned routers. Measured: docs/benchmarks/routers.md.
 
     References
     ----------
-    Hu et al., "RouterBench", arXiv:2403.12031, section 4.1. Li, "Rethinking Predictive Modeling
+    Hu et al., "RouterBench", arXiv:2403.12031. Li, "Rethinking Predictive Modeling
     for LLM Routing: When Simple kNN Beats Complex Learned Routers", arXiv:2505.12601.
     """
 

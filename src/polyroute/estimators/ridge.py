@@ -42,8 +42,8 @@ class Ridge:
 
     References
     ----------
-    Hoerl and Kennard, "Ridge regression", Technometrics 12(1), 1970. As a router: the linear
-    baseline of RouterEval (arXiv:2503.10657) and of CARROT (arXiv:2502.03261).
+    Hoerl and Kennard, "Ridge regression", Technometrics 12(1), 1970. As a router:
+    predicting every model's quality and cost is CARROT, Somerstep et al., arXiv:2502.03261.
     """
 
     method: ClassVar[Method] = Method(

@@ -54,7 +54,7 @@ class SupportVectors:
     References
     ----------
     Ho and Lin, "Large-scale linear support vector regression", JMLR 13, 2012. As a router: Hu et
-    al., "RouterBench", arXiv:2403.12031, section 4.1.
+    al., "RouterBench", arXiv:2403.12031.
     """
 
     method: ClassVar[Method] = Method(

@@ -53,7 +53,7 @@ class TokenCost:
 
     References
     ----------
-    Cost as list price times tokens is RouterBench's (arXiv:2403.12031, section 3); CARROT
+    Cost as list price times tokens is RouterBench's (arXiv:2403.12031); CARROT
     (arXiv:2502.03261) predicts it by regression, as a second target beside quality.
 
     Examples
