@@ -3,6 +3,8 @@
 import math
 from pathlib import Path
 
+import numpy as np
+
 from polyroute.errors import MissingExtraError
 from polyroute.evaluate.summary import Summary
 
@@ -37,7 +39,9 @@ def write_picture(summary: Summary, path: Path) -> None:
         middle = [q.estimate for _, q in known]
         ends = [[q.estimate - q.low for _, q in known], [q.high - q.estimate for _, q in known]]
         drawn = axes.errorbar(usd, middle, yerr=ends, fmt="o", label=_label(curve.name), capsize=2)
-        axes.plot(*zip(*curve.hull, strict=True), color=drawn[0].get_color())
+        cost, quality = zip(*curve.hull, strict=True)
+        grid = np.geomspace(cost[0], cost[-1], 100) if cost[0] > 0 else np.array(cost)
+        axes.plot(grid, np.interp(grid, cost, quality), color=drawn[0].get_color())
     if costs and min(costs) > 0 and max(costs) > 20 * min(costs):
         axes.set_xscale("log")
     axes.set_xlabel("dollars per question")

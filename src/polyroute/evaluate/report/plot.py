@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from polyroute.evaluate.bootstrap import Interval
 from polyroute.evaluate.report.figures import dollars, number, percent, signed
@@ -22,6 +23,9 @@ _WIDE, _HIGH = 640, 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 30, 12, 44
 
 _TICKS = 5
+
+_PIECES = 12
+"""Of each line of a hull."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +154,22 @@ def _series(k: int, curve: CurveRow, x: _Scale, y: _Scale) -> str:
     """Return the points, intervals and hull of one router."""
     known = [(u, q) for u, q in zip(curve.usd, curve.quality, strict=True)
              if _shown(u, q.estimate)]  # fmt: skip
-    corners = " ".join(f"{x(max(u, x.low)):.1f},{y(q):.1f}" for u, q in curve.hull)
+    corners = " ".join(f"{x(max(u, x.low)):.1f},{y(q):.1f}" for u, q in _line(curve.hull))
     marks = "".join(_interval(x(max(u, x.low)), q, y, curve.name, u) for u, q in known)
     return (
         f'<g style="color:var(--c{k % COLOURS})">'
         f'<polyline class="hull" points="{corners}"/>{marks}</g>'
     )
+
+
+def _line(hull: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return points along the hull: its straight lines are curves on a logarithmic axis."""
+    points = list(hull[:1])
+    for (u0, q0), (u1, q1) in pairwise(hull):
+        for k in range(1, _PIECES + 1):
+            part = k / _PIECES if u0 <= 0 else ((u1 / u0) ** (k / _PIECES) - 1) / (u1 / u0 - 1)
+            points.append((u0 + part * (u1 - u0), q0 + part * (q1 - q0)))
+    return points
 
 
 def _interval(place: float, quality: Interval, y: _Scale, name: str, usd: float) -> str:
@@ -176,7 +190,8 @@ def _scales(costs: Sequence[float], heights: Sequence[float]) -> tuple[_Scale, _
     if wide:
         low, high = low / 1.3, high * 1.3
     else:
-        low, high = max(0.0, low - 0.06 * (high - low)), high + 0.06 * (high - low) or 1.0
+        pad = 0.06 * (high - low) or 0.5 * high
+        low, high = max(0.0, low - pad), high + pad
     pad = 0.06 * (max(heights) - min(heights)) or 0.05
     return (
         _Scale(low, high, _LEFT, _WIDE - _RIGHT, logarithmic=wide),
