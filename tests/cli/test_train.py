@@ -68,6 +68,14 @@ def test_what_is_trained_is_whole_and_served(run, router, configure):
     assert run("trace", "replay", "last").exit_code == 0
 
 
+def test_the_same_artifact_is_evaluated(run, router, data):
+    summary = json.loads(run("evaluate", "--data", data, "--router", router, "--json").stdout)
+    (row,) = [row for row in summary["rows"] if row["kind"] == "router"]
+    card = json.loads(run("artifact", "show", router, "--json").stdout)["evaluation"]["rows"][0]
+    assert row["quality"] == card["quality"]
+    assert row["usd"] == card["usd"]
+
+
 def test_a_pool_that_does_not_fit_is_refused_before_anything_is_asked(run, router, configure, card):
     spec = {"name": "trained", "artifact": str(router)}
     config = configure(pool=[card("a")], policy=spec, policies={})
