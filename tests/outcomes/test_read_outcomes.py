@@ -181,3 +181,57 @@ def test_the_mean_scores_of_a_real_table_equal_those_of_pandas():
     expected = frame.pivot_table(index="query_id", columns="model", values="score")
     expected = expected.loc[[question.query_id for question in table.queries], list(table.models)]
     np.testing.assert_allclose(table.scores_NM(), expected.to_numpy(), equal_nan=True)
+
+
+def test_parquet_of_any_column_type_gives_the_same_table(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    expected = read_outcomes(write_pair(tmp_path))
+    kinds = {
+        "model": pyarrow.dictionary(pyarrow.int8(), pyarrow.string()),
+        "query_id": pyarrow.large_string(),
+        "score": pyarrow.int8(),
+        "sample": pyarrow.uint16(),
+        "cost_usd": pyarrow.float64(),
+        "prompt_tokens": pyarrow.int32(),
+    }
+    queries = [{**row, "gold": json.dumps(row.get("gold", []))} for row in QUERIES]
+    for half, rows in (("queries", queries), ("responses", RESPONSES)):
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {
+            name: pyarrow.array(
+                [row.get(name) for row in rows],
+                kinds.get(name) if half == "responses" else None,
+            )
+            for name in names
+        }
+        parquet.write_table(pyarrow.table(columns), tmp_path / f"p.{half}.parquet")
+    table = read_outcomes(tmp_path / "p")
+    assert table.models == expected.models
+    for name in table.responses.__dataclass_fields__:
+        ours, theirs = getattr(table.responses, name), getattr(expected.responses, name)
+        np.testing.assert_array_equal(np.array(ours), np.array(theirs), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"query_id": "z"}, "p.responses.parquet, row 2: query_id 'z' is not in"),
+        ({"query_id": None}, "row 2: 'query_id' must be a string"),
+        ({"model": None}, "row 2: 'model' must be a string"),
+        ({"score": 1.5}, "row 2: 'score' must be from 0 to 1, got 1.5"),
+        ({"sample": 0}, "row 2: a second response of 'm' to 'a'"),
+        ({"prompt_tokens": 0.5}, "row 2: 'prompt_tokens' must be a whole number"),
+    ],
+)
+def test_an_error_in_parquet_names_the_file_and_the_row(tmp_path, change, words):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = replaced(RESPONSES, 1, **change)
+    for half, table in (("queries", without(QUERIES, 0, "gold")), ("responses", rows)):
+        names = dict.fromkeys(name for row in table for name in row)
+        columns = {name: [row.get(name) for row in table] for name in names}
+        parquet.write_table(pyarrow.table(columns), tmp_path / f"p.{half}.parquet")
+    with pytest.raises(ConfigError) as caught:
+        read_outcomes(tmp_path / "p")
+    assert words in str(caught.value)

@@ -9,7 +9,16 @@ import numpy as np
 
 from polyroute.errors import ConfigError, MissingExtraError
 from polyroute.outcomes.rows import csv_rows, json_rows
-from polyroute.outcomes.sheet import QUERY, RESPONSE, Row, Schema, Sheet
+from polyroute.outcomes.sheet import (
+    NUMBERS,
+    QUERY,
+    RESPONSE,
+    Coded,
+    FloatColumn,
+    Row,
+    Schema,
+    Sheet,
+)
 from polyroute.outcomes.table import OutcomeTable, Question
 
 __all__ = ["read_outcomes", "read_questions"]
@@ -104,16 +113,7 @@ def _both(pair: tuple[Path, ...]) -> tuple[Path, ...]:
 
 def _read(path: Path, schema: Schema) -> Sheet:
     if path.suffix == ".parquet":
-        columns = _parquet(path, schema.names)
-        for column in schema.required:
-            if column not in columns:
-                raise ConfigError(
-                    f"{path.name}: no column {column!r}; it needs {', '.join(schema.required)}"
-                )
-        length = len(columns[schema.required[0]])
-        empty = [None] * length
-        wanted = {name: columns.get(name, empty) for name in schema.names}
-        return Sheet(path.name, wanted, range(1, length + 1))
+        return _parquet_sheet(path, schema)
     return Sheet.of_rows(path.name, list(_rows(path)), schema)
 
 
@@ -148,16 +148,59 @@ def _split_joined(path: Path) -> OutcomeTable:
     )
 
 
+def _parquet_sheet(path: Path, schema: Schema) -> Sheet:
+    """Read the columns of `schema` as they lie in the file: a million rows, and no row is made."""
+    table = _arrow_table(path, schema.names)
+    for column in schema.required:
+        if column not in table.column_names:
+            raise ConfigError(
+                f"{path.name}: no column {column!r}; it needs {', '.join(schema.required)}"
+            )
+    length = table.num_rows
+    columns: dict[str, list[Any] | FloatColumn | Coded] = {}
+    for name in schema.names:
+        if name in table.column_names:
+            columns[name] = _column(name, table[name])
+        else:
+            columns[name] = np.full(length, np.nan) if name in NUMBERS else [None] * length
+    return Sheet(path.name, columns, range(1, length + 1))
+
+
+_SINGLE = "float"
+"""What pyarrow calls single precision."""
+_CODED = frozenset(("query_id", "model"))
+
+
+def _column(name: str, arrow: Any) -> list[Any] | FloatColumn | Coded:  # noqa: ANN401 - pyarrow's
+    kind = str(arrow.type)
+    if name in NUMBERS and kind == _SINGLE:
+        return np.array(_as_written(arrow.to_pylist()), np.float64)
+    if name in NUMBERS and (kind == "double" or kind.startswith(("int", "uint"))):
+        numbers: FloatColumn = arrow.cast("float64", safe=False).to_numpy().astype(np.float64)
+        return numbers
+    if name in _CODED and kind in ("string", "large_string"):
+        coded = arrow.combine_chunks().dictionary_encode()
+        chunks = coded.chunks if hasattr(coded, "chunks") else [coded]
+        if len(chunks) == 1:
+            codes = chunks[0].indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            return Coded(codes.astype(np.int64), chunks[0].dictionary.to_pylist())
+    return list(arrow.to_pylist())
+
+
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    columns = _parquet(path, None)
+    table = _arrow_table(path, None)
+    columns = {
+        name: _as_written(column.to_pylist()) if str(column.type) == _SINGLE else column.to_pylist()
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
     for line, values in enumerate(zip(*columns.values(), strict=True), start=1):
         yield line, dict(zip(columns, values, strict=True))
 
 
-def _parquet(path: Path, names: Sequence[str] | None) -> dict[str, list[Any]]:
+def _arrow_table(path: Path, names: Sequence[str] | None) -> Any:  # noqa: ANN401 - pyarrow's
     """Return the columns of a parquet file that are in `names`, or all."""
     try:
-        from pyarrow import ArrowException, parquet, types
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise MissingExtraError(
             f"{path.name} is parquet, which needs pyarrow; run: pip install 'polyroute[tables]'"
@@ -165,15 +208,9 @@ def _parquet(path: Path, names: Sequence[str] | None) -> dict[str, list[Any]]:
     try:
         with parquet.ParquetFile(path) as file:
             present = file.schema_arrow.names
-            table = file.read([name for name in names or present if name in present])
+            return file.read([name for name in names or present if name in present])
     except (OSError, ArrowException) as error:
         raise ConfigError(f"{path} cannot be read as parquet: {error}") from error
-    return {
-        name: _as_written(column.to_pylist())
-        if types.is_float32(column.type)
-        else column.to_pylist()
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
 
 
 def _as_written(singles: list[Any]) -> list[Any]:
@@ -191,13 +228,8 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         yield line, {name: _cell(path, line, name, cell) for name, cell in row.items()}
 
 
-_NUMBERS = frozenset(
-    ("score", "sample", "prompt_tokens", "completion_tokens", "cost_usd", "latency_s")
-)
-
-
 def _cell(path: Path, line: int, column: str, cell: str | None) -> str | float | None:
-    if cell is None or column not in _NUMBERS:
+    if cell is None or column not in NUMBERS:
         return cell
     try:
         return float(cell)

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from polyroute.errors import ConfigError
 
-__all__ = ["BoolColumn", "FloatColumn", "IntColumn", "QUERY", "RESPONSE", "Row", "Schema", "Sheet"]
+__all__ = [
+    # columns
+    "BoolColumn", "Coded", "FloatColumn", "IntColumn",
+    # tables of them
+    "NUMBERS", "QUERY", "RESPONSE", "Row", "Schema", "Sheet",
+]  # fmt: skip
 
 BoolColumn: TypeAlias = NDArray[np.bool_]
 FloatColumn: TypeAlias = NDArray[np.float64]
@@ -17,6 +22,15 @@ IntColumn: TypeAlias = NDArray[np.int64]
 
 Row: TypeAlias = tuple[int, Mapping[str, Any]]
 """Where a row is in its file (the first is 1), and its values by column."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coded:
+    """A column of few different values, each row the number of one."""
+
+    codes: IntColumn
+    """-1 where there is none."""
+    values: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +57,20 @@ RESPONSE = Schema(
 )  # fmt: skip
 
 
+NUMBERS = frozenset(
+    ("score", "sample", "prompt_tokens", "completion_tokens", "cost_usd", "latency_s")
+)
+"""The columns of numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """The columns of one table, and where each row comes from."""
 
     name: str
-    columns: dict[str, list[Any]]
+    columns: dict[str, list[Any] | FloatColumn | Coded]
+    """Values as they were written; or, from files that have types, numbers (NaN where there is
+    none) and coded strings."""
     lines: Sequence[int]
 
     @classmethod
@@ -67,7 +89,7 @@ class Sheet:
                         f"{name}, row {line}: no {column!r}; a row needs "
                         f"{', '.join(schema.required)} (null where a score is unknown)"
                     )
-        columns = {
+        columns: dict[str, list[Any] | FloatColumn | Coded] = {
             column: [
                 row.get(column, row.get(schema.aliases.get(column, column))) for _, row in rows
             ]
@@ -79,6 +101,30 @@ class Sheet:
         """Return the error that says what is wrong with `row` (from 0)."""
         return ConfigError(f"{self.name}, row {self.lines[row]}: {problem}")
 
+    def values(self, column: str) -> list[Any]:
+        """Return a column as a list, `None` where there is no value."""
+        found = self.columns[column]
+        if isinstance(found, Coded):
+            return [None if code < 0 else found.values[code] for code in found.codes.tolist()]
+        if isinstance(found, np.ndarray):
+            return [None if np.isnan(number) else number for number in found.tolist()]
+        return found
+
+    def coded(self, column: str) -> Coded:
+        """Return a column of strings by the number of each, in the order they are first met.
+
+        Raises
+        ------
+        ConfigError
+            If a value is no string.
+        """
+        found = self.columns[column]
+        if isinstance(found, Coded) and (found.codes >= 0).all():
+            return found
+        strings = self.strings(column)
+        numbers = {value: code for code, value in enumerate(dict.fromkeys(strings))}
+        return Coded(np.array([numbers[value] for value in strings], np.int64), [*numbers])
+
     def strings(self, column: str, *, default: str | None = None) -> list[str]:
         """Return a column of strings, with `default` in place of null.
 
@@ -87,7 +133,7 @@ class Sheet:
         ConfigError
             If a value is no string.
         """
-        values: list[Any] = [default if v is None else v for v in self.columns[column]]
+        values: list[Any] = [default if v is None else v for v in self.values(column)]
         for row, value in enumerate(values):
             if not isinstance(value, str):
                 raise self.error(row, f"{column!r} must be a string, got {value!r:.80}")
@@ -101,10 +147,11 @@ class Sheet:
         ConfigError
             If a value is neither.
         """
-        for row, value in enumerate(self.columns[column]):
+        values = self.values(column)
+        for row, value in enumerate(values):
             if value is not None and not isinstance(value, str):
                 raise self.error(row, f"{column!r} must be a string or null, got {value!r:.80}")
-        return tuple(self.columns[column])
+        return tuple(values)
 
     def floats(self, column: str, *, high: float = np.inf) -> FloatColumn:
         """Return a column of numbers from 0 to `high`, NaN in place of null.
@@ -114,16 +161,23 @@ class Sheet:
         ConfigError
             If a value is no such number.
         """
-        for row, value in enumerate(self.columns[column]):
-            if value is not None and not isinstance(value, (int, float)):
-                raise self.error(row, f"{column!r} must be a number or null, got {value!r:.80}")
-        numbers = np.array([np.nan if v is None else v for v in self.columns[column]], np.float64)
+        numbers = self._numbers(column)
         wrong = np.flatnonzero((numbers < 0) | (numbers > high))
         if wrong.size:
             bound = "0 or more" if high == np.inf else f"from 0 to {high:g}"
-            value = self.columns[column][wrong[0]]
+            value = self.values(column)[wrong[0]]
             raise self.error(int(wrong[0]), f"{column!r} must be {bound}, got {value!r}")
         return numbers
+
+    def _numbers(self, column: str) -> FloatColumn:
+        found = self.columns[column]
+        if isinstance(found, np.ndarray):
+            return found
+        values = self.values(column)
+        for row, value in enumerate(values):
+            if value is not None and not isinstance(value, (int, float)):
+                raise self.error(row, f"{column!r} must be a number or null, got {value!r:.80}")
+        return np.array([np.nan if value is None else value for value in values], np.float64)
 
     def counts(self, column: str, *, default: int) -> IntColumn:
         """Return a column of whole numbers, with `default` in place of null.

@@ -121,17 +121,16 @@ class OutcomeTable:
         """
         questions = _questions(queries)
         index = {question.query_id: n for n, question in enumerate(questions)}
-        ids = responses.strings("query_id")
-        for row, query_id in enumerate(ids):
+        ids, models = responses.coded("query_id"), responses.coded("model")
+        for code, query_id in enumerate(ids.values):
             if query_id not in index:
                 raise responses.error(
-                    row, f"query_id {query_id!r} is not in {queries.name}; add it or drop the row"
+                    int(np.flatnonzero(ids.codes == code)[0]),
+                    f"query_id {query_id!r} is not in {queries.name}; add it or drop the row",
                 )
-        names = responses.strings("model")
-        models = {name: m for m, name in enumerate(dict.fromkeys(names))}
         columns = Responses(
-            query=np.array([index[query_id] for query_id in ids], np.int64),
-            model=np.array([models[name] for name in names], np.int64),
+            query=np.array([index[query_id] for query_id in ids.values], np.int64)[ids.codes],
+            model=models.codes,
             sample=responses.counts("sample", default=0),
             text=responses.texts("response_text"),
             pred=responses.texts("pred"),
@@ -142,7 +141,7 @@ class OutcomeTable:
             latency_s=responses.floats("latency_s"),
         )
         _refuse_duplicates(responses, columns)
-        return cls(queries=questions, models=tuple(models), responses=columns)
+        return cls(queries=questions, models=tuple(models.values), responses=columns)
 
     @property
     def texts(self) -> tuple[str | None, ...]:
@@ -199,16 +198,15 @@ def _questions(sheet: Sheet) -> tuple[Question, ...]:
         name: sheet.strings(name, default=None if name in QUERY.required else "")
         for name in strings
     }
-    columns["gold"] = [_golds(sheet, row) for row in range(len(seen))]
+    columns["gold"] = [_golds(sheet, row, gold) for row, gold in enumerate(sheet.values("gold"))]
     return tuple(
         Question(**{name: column[row] for name, column in columns.items()})
         for row in range(len(seen))
     )
 
 
-def _golds(sheet: Sheet, row: int) -> tuple[str, ...]:
+def _golds(sheet: Sheet, row: int, gold: Any) -> tuple[str, ...]:  # noqa: ANN401 - as written
     """Read a list of strings, a JSON list of strings, or one plain string."""
-    gold = sheet.columns["gold"][row]
     if isinstance(gold, str) and gold.startswith("["):
         try:
             gold = json.loads(gold)
@@ -227,7 +225,7 @@ def _refuse_duplicates(sheet: Sheet, columns: Responses) -> None:
     if same.size:
         first, second = sorted((int(order[same[0]]), int(order[same[0] + 1])))
         where = ("query_id", "model")
-        query_id, model = (sheet.columns[name][second] for name in where)
+        query_id, model = (sheet.values(name)[second] for name in where)
         raise sheet.error(
             second,
             f"a second response of {model!r} to {query_id!r} with sample "
