@@ -126,10 +126,12 @@ class Greedy:
 
         US dollars; NaN where neither `cost` nor the card knows.
         """
+        predicted_NM = np.full((len(requests), len(pool)), math.nan)
+        if self.cost is not None:
+            predicted_NM = 10.0 ** self.cost.predict(requests, pool)
+        if not np.isnan(predicted_NM).any():
+            return predicted_NM
         usd_NM = np.array([[self._by_card(card, one) for card in pool] for one in requests])
-        if self.cost is None:
-            return usd_NM
-        predicted_NM = 10.0 ** self.cost.predict(requests, pool)
         return np.where(np.isnan(predicted_NM), usd_NM, predicted_NM)
 
     def _by_card(self, card: ModelCard, request: Request) -> float:

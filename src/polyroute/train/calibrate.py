@@ -40,7 +40,8 @@ class Goal:
     """
 
     quality: float | None = None
-    """Share of the best single model's quality to reach at the lowest price: ``greedy``."""
+    """Share of the best single model's quality to reach at the lowest price: ``greedy``. A router
+    may do better than any model, so more than 1 can be asked."""
     strong_share: float | None = None
     """Most of the requests that may go to the strong model, as a share: ``threshold``."""
     alpha: float | None = None
@@ -51,8 +52,9 @@ class Goal:
         if len(given) > 1:
             raise ConfigError(f"one goal at a time, got {' and '.join(given)}")
         for name, value in given.items():
-            if not 0 < value <= (2 if name == "quality" else 1):
-                raise ConfigError(f"the goal {name} must be over 0 and at most 1, got {value!r}")
+            if not 0 < value <= (math.inf if name == "quality" else 1):
+                most = "" if name == "quality" else " and at most 1"
+                raise ConfigError(f"the goal {name} must be over 0{most}, got {value!r}")
 
     @property
     def _all(self) -> Mapping[str, float | None]:
