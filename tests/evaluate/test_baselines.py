@@ -101,6 +101,9 @@ def test_a_cell_without_a_record_makes_only_its_own_question_unknown(table):
     assert np.isnan(row.score_N).tolist() == [False, True, False, False]
     ran = evaluate({"small": Fixed("small")}, sparse, pool=pool)["small"]
     assert np.isnan(ran.score_N).tolist() == [False, True, False, False]
+    of_the_rest = table.costs_NM()[[0, 2, 3], 0].mean()  # score and price of the same questions
+    assert row.usd == pytest.approx(of_the_rest)
+    assert ran.usd == pytest.approx(of_the_rest)
 
 
 def test_nothing_scored_is_refused():

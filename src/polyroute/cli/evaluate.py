@@ -329,13 +329,13 @@ def _write(summary: Summary) -> None:
         f"{plural(summary.questions, 'question')}, {plural(len(summary.models), 'model')}; best "
         f"constant: {summary.constant}, chosen on {summary.constant_from}"
     )
-    numbers = ("score", "to constant", "interval", "p", "$/1000", "calls", "gap")
+    numbers = ("n", "score", "to constant", "interval", "p", "$/1000", "calls", "gap")
     rows = table("router", "kind", *numbers, "most used", right=numbers)
     for row in summary.rows:
         if row.kind == "model" and row.name != summary.constant:
             continue
         rows.add_row(
-            printable(row.name), row.kind, number(row.quality.estimate),
+            printable(row.name), row.kind, str(row.questions), number(row.quality.estimate),
             signed(row.difference.estimate),
             between(row.difference), p_value(row.p_corrected), dollars(1000 * row.usd),
             number(row.calls, 2), percent(row.gap_closed),

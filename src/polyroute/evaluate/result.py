@@ -95,13 +95,13 @@ class Result:
 
     @property
     def usd(self) -> float:
-        """Mean dollars per question; NaN when a price is unknown."""
-        return float(np.mean(self.usd_N)) if len(self.usd_N) else float("nan")
+        """Mean dollars over the questions with a score; NaN when the price of one is unknown."""
+        return _all_known(self.usd_N[self.known_N])
 
     @property
     def seconds(self) -> float:
-        """Mean recorded seconds per question; NaN when one is unknown."""
-        return float(np.mean(self.seconds_N)) if len(self.seconds_N) else float("nan")
+        """Mean recorded seconds over the questions with a score; NaN when one is unknown."""
+        return _all_known(self.seconds_N[self.known_N])
 
     @property
     def calls_M(self) -> NDArray[np.float64]:  # noqa: N802 - shape suffix
@@ -178,6 +178,11 @@ def _each(values: Sequence[float | Decimal | None]) -> float:
     if len(known) < len(values):
         return float("nan")
     return float(sum(Decimal(repr(v)) if isinstance(v, float) else v for v in known) / len(known))
+
+
+def _all_known(values: NDArray[np.float64]) -> float:
+    """Return the mean; NaN of nothing, and when one is unknown."""
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -132,7 +132,7 @@ def _row(result: Result, kind: Kind, against: _Against, p_corrected: float) -> R
     known = result.known_N
     constant = against.constant
     both = known & constant.known_N
-    usd = against.mean(result.usd_N) if np.isfinite(result.usd) else None
+    usd = against.mean(result.usd_N[known]) if np.isfinite(result.usd) else None
     best = _finite_mean(constant.score_N[both])
     mine = _finite_mean(result.score_N[both])
     optimal = optimality(

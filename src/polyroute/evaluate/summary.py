@@ -26,10 +26,10 @@ class Row:
     quality: Interval
     """Mean score over those."""
     usd: float
-    """Mean dollars per question."""
+    """Mean dollars over the questions with a score."""
     usd_interval: Interval | None
     seconds: float
-    """Mean recorded seconds per question."""
+    """Mean recorded seconds over those."""
     calls: float
     """Mean calls per question, the router's own included."""
     failed: int
