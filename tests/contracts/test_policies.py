@@ -39,6 +39,7 @@ SPECS = {
     "threshold": {"strong": "large", "weak": "small", "quality": "mean"},
     "conformal": {"quality": "mean", "mass": 0.7},
     "trained": {"artifact": str(Path(__file__).parents[1] / "data" / "tiny_router")},
+    "automix": {"order": ["small", "large", "unpriced"], "samples": 3, "threshold": 0.5},
     "frugal": {"order": ["small", "large"], "thresholds": [0.55], "accept": "mean"},
 }
 """Parameters of the policies that need some."""
