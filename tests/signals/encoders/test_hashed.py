@@ -9,49 +9,34 @@ import numpy as np
 import pytest
 
 from polyroute.errors import ConfigError
+from polyroute.signals.encoders.grams import CHARACTERS
 from polyroute.signals.encoders.hashed import Hashed
 
 MASK = 2**64 - 1
 
 
-def mix(value):
-    for shift in (32, 29):
-        value = ((value ^ (value >> shift)) * 0x9E3779B97F4A7C15) & MASK
-    return value
-
-
-def hashed(codes, salt):
-    value = 2 * len(codes) + salt
-    for code in codes:
-        value = mix(value ^ code)
-    return value
-
-
 def by_hand(terms, bits):
-    """Bucket -> value of a list of hashes, with whole numbers of any size."""
+    """Bucket -> value of a list of terms, with whole numbers of any size."""
     row = Counter()
-    for value, count in Counter(terms).items():
-        row[value >> (64 - bits)] += (1 + math.log(count)) * (-1 if value >> 7 & 1 else 1)
+    for term, count in Counter(terms).items():
+        value = zlib.crc32(term.encode()) * 0x9E3779B97F4A7C15 & MASK
+        row[value >> (64 - bits)] += (1 + math.log(count)) * (-1 if value >> 32 & 1 else 1)
     length = math.sqrt(sum(v * v for v in row.values()))
     return {bucket: v / length for bucket, v in row.items()}
 
 
-def test_words_and_pairs_are_counted_as_by_hand():
+@pytest.mark.parametrize("bits", [8, 12, 24])
+def test_words_and_pairs_are_counted_as_by_hand(bits):
     words = ["to", "be", "or", "not", "to", "be", "to", "be"]
-    codes = [zlib.crc32(word.encode()) for word in words]
-    terms = [hashed([code], 0) for code in codes]
-    terms += [hashed(pair, 0) for pair in pairwise(codes)]
-    found = Hashed(bits=12).encode(["To be, or not to be! To be."])
-    expected = by_hand(terms, 12)
+    expected = by_hand([*words, *map(" ".join, pairwise(words))], bits)
+    found = Hashed(bits=bits).encode(["To be, or not to be! To be."])
     assert found.columns.tolist() == sorted(expected)
     np.testing.assert_allclose(found.values, [expected[k] for k in sorted(expected)], rtol=1e-6)
 
 
 def test_characters_are_counted_as_by_hand():
-    codes = [ord(character) for character in " añ b "]
-    terms = [hashed(codes[k : k + 3], 1) for k in range(len(codes) - 2)]
+    expected = by_hand([CHARACTERS + piece for piece in (" añ", "añ ", " b ")], 24)
     found = Hashed(bits=24, of_words=None, of_characters=(3, 3)).encode(["Añ \n b"])
-    expected = by_hand(terms, 24)
     assert found.columns.tolist() == sorted(expected)
     np.testing.assert_allclose(found.values, [expected[k] for k in sorted(expected)], rtol=1e-6)
 

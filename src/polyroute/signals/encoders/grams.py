@@ -5,13 +5,19 @@ word characters, lower case; character n-grams inside words padded by spaces), s
 can be checked against an independent implementation.
 """
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from polyroute.errors import ConfigError
+import numpy as np
 
-__all__ = ["CHARACTERS", "bounded", "check_range", "clip", "grams", "in_words", "words"]
+from polyroute.errors import ConfigError
+from polyroute.sparse import Sparse
+
+__all__ = [
+    "CHARACTERS", "bounded", "check_range", "clip", "grams", "in_words", "unit_rows", "words",
+]  # fmt: skip
 
 CHARACTERS = "\x1f"
 """Begins every character n-gram, so that ``"an"`` the word and ``"an"`` the piece stay apart."""
@@ -107,6 +113,28 @@ def check_range(name: str, length: tuple[int, int] | None) -> None:
     """
     if length is not None and not 1 <= length[0] <= length[1]:
         raise ConfigError(f"{name} must be (shortest, longest) with 1 or more, got {length!r}")
+
+
+def unit_rows(rows: Sequence[dict[int, float]], *, width: int) -> Sparse:
+    """Return rows of column -> value as a matrix, each scaled to length 1, or empty.
+
+    In plain Python up to the last step: a request has a few hundred terms, and then the calls into
+    numpy cost more than the arithmetic.
+    """
+    starts, columns, values = [0], [], []
+    for row in rows:
+        length = math.sqrt(sum(value * value for value in row.values()))
+        if length > 0:
+            ascending = sorted(row)
+            columns.extend(ascending)
+            values.extend([row[column] / length for column in ascending])
+        starts.append(len(columns))
+    return Sparse(
+        starts=np.array(starts, np.int64),
+        columns=np.array(columns, np.int64),
+        values=np.array(values, np.float32),
+        width=width,
+    )
 
 
 def _in_characters(text: str, length: tuple[int, int]) -> Iterator[str]:

@@ -1,25 +1,26 @@
 """Hashed n-grams: text features that need no vocabulary, no fitting and no download.
 
 The one decision here: a term's column and sign come from its CRC-32, which is the same in every
-process and every version, so that a head trained on one machine works on another. Words are hashed
-one by one in C; their n-grams are mixed from the words' hashes in numpy.
+process and every version, so that a head trained on one machine works on another. CRC-32 runs in C
+in the standard library; a multiplication spreads what it leaves regular.
 """
 
+import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from polyroute.errors import ConfigError
 from polyroute.protocols import State
-from polyroute.signals.encoders.grams import bounded, check_range, words
+from polyroute.signals.encoders.grams import bounded, check_range, grams, unit_rows
 from polyroute.sparse import Sparse
 
 __all__ = ["Hashed"]
 
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_BITS = 2**64 - 1
+_SIGN = 1 << 32
+_MULTIPLIER = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio: multiplying by it spreads neighbours apart (Knuth, The Art of
 Computer Programming 3, section 6.4)."""
 
@@ -34,7 +35,7 @@ class Hashed:
     of_words : (int, int) or None, default=(1, 2)
         Shortest and longest n-gram of words.
     of_characters : (int, int) or None, default=None
-        Shortest and longest n-gram of characters, across words, runs of white space as one space.
+        Shortest and longest n-gram of characters inside words (scikit-learn's ``char_wb``).
     sublinear : bool, default=True
         Count a term that occurs n times as 1 + ln n.
     most_characters : int or None, default=1024
@@ -57,6 +58,7 @@ class Hashed:
 
     Examples
     --------
+    >>> import numpy as np
     >>> x_ND = Hashed(bits=10).encode(["the capital of Peru", ""])
     >>> x_ND.shape, np.diff(x_ND.starts).tolist()
     ((2, 1024), [7, 0])
@@ -90,12 +92,8 @@ class Hashed:
 
     def encode(self, texts: Sequence[str]) -> Sparse:
         """Return the rows of `texts`, shape (N, 2^bits)."""
-        rows = [self._row(bounded(text, self._most_characters)) for text in texts]
-        sizes = [len(columns) for columns, _ in rows]
-        return Sparse(
-            starts=np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64),
-            columns=np.concatenate([np.empty(0, np.int64), *(columns for columns, _ in rows)]),
-            values=np.concatenate([np.empty(0, np.float32), *(values for _, values in rows)]),
+        return unit_rows(
+            [self._row(bounded(text, self._most_characters)) for text in texts],
             width=1 << self._bits,
         )
 
@@ -108,48 +106,14 @@ class Hashed:
         del state
         return self
 
-    def _row(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Columns, ascending, and values of one text."""
-        hashes, counts = np.unique(np.concatenate([*self._hashes(text)]), return_counts=True)
-        weights = 1 + np.log(counts) if self._sublinear else counts.astype(np.float64)
-        weights[(hashes >> np.uint64(7)) & np.uint64(1) == 1] *= -1
-        # the hashes ascend, and so do their highest bits
-        buckets = (hashes >> np.uint64(64 - self._bits)).astype(np.int64)
-        if not len(buckets):
-            return buckets, np.empty(0, np.float32)
-        first = np.flatnonzero(np.diff(buckets, prepend=-1))
-        values = np.add.reduceat(weights, first)
-        length = np.sqrt(values @ values)
-        return buckets[first], (values / length if length else values).astype(np.float32)
-
-    def _hashes(self, text: str) -> Iterator[NDArray[np.uint64]]:
-        """Hashes of 64 mixed bits, one array per length and kind of n-gram."""
-        if self._of_words is not None:
-            found = words(text)
-            codes = np.fromiter(
-                (zlib.crc32(word.encode()) for word in found), np.uint64, len(found)
-            )
-            yield from _windows(codes, self._of_words, salt=0)
-        if self._of_characters is not None:
-            lowered = " ".join(["", *text.lower().split(), ""])
-            codes = np.frombuffer(lowered.encode("utf-32-le"), "<u4").astype(np.uint64)
-            yield from _windows(codes, self._of_characters, salt=1)
-
-
-def _windows(
-    codes: NDArray[np.uint64], lengths: tuple[int, int], *, salt: int
-) -> Iterator[NDArray[np.uint64]]:
-    """Yield the hashes of all runs of n codes, for every n of `lengths`."""
-    for n in range(lengths[0], lengths[1] + 1):
-        size = max(len(codes) - n + 1, 0)
-        # the length and the kind take part, so that "a b" is not the pair of pieces "a", "b"
-        mixed = np.full(size, 2 * n + salt, np.uint64)
-        for k in range(n):
-            mixed = _mix(mixed ^ codes[k : k + size])
-        yield mixed
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spread every bit over all 64; multiplication wraps, as it should."""
-    values = (values ^ (values >> np.uint64(32))) * _MULTIPLIER
-    return (values ^ (values >> np.uint64(29))) * _MULTIPLIER
+    def _row(self, text: str) -> dict[int, float]:
+        """Column -> value of one text, not scaled yet."""
+        terms = grams(text, of_words=self._of_words, of_characters=self._of_characters)
+        row: dict[int, float] = {}
+        shift, sublinear = 64 - self._bits, self._sublinear
+        for code, count in Counter(map(zlib.crc32, map(str.encode, terms))).items():
+            mixed = code * _MULTIPLIER & _BITS
+            weight = 1 + math.log(count) if sublinear and count > 1 else float(count)
+            column = mixed >> shift
+            row[column] = row.get(column, 0.0) + (-weight if mixed & _SIGN else weight)
+        return row

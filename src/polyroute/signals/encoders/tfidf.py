@@ -4,16 +4,16 @@ The one decision here: the numbers are those of scikit-learn's `TfidfVectorizer`
 settings (a test compares them), while serving needs a dictionary and numpy only.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from polyroute.errors import ConfigError, NotFittedError
 from polyroute.protocols import State
-from polyroute.signals.encoders.grams import bounded, check_range, grams
+from polyroute.signals.encoders.grams import bounded, check_range, grams, unit_rows
 from polyroute.sparse import Sparse
 
 __all__ = ["TfIdf"]
@@ -89,7 +89,7 @@ class TfIdf:
         self._sublinear = sublinear
         self._most_characters = most_characters
         self._columns: dict[str, int] | None = None
-        self._idf: NDArray[np.float64] = np.empty(0)
+        self._weights: list[float] = []
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ class TfIdf:
         kept.sort()
         self._columns = {term: k for k, term in enumerate(kept)}
         counts = np.array([holders[term] for term in kept], np.float64)
-        self._idf = np.log((1 + len(texts)) / (1 + counts)) + 1
+        self._weights = (np.log((1 + len(texts)) / (1 + counts)) + 1).tolist()
         return self
 
     def encode(self, texts: Sequence[str]) -> Sparse:
@@ -128,26 +128,15 @@ class TfIdf:
             Before `fit` or `restore`.
         """
         columns_of = self._fitted()
-        starts, columns, values = [0], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-        for text in texts:
-            known = [k for k in map(columns_of.get, self._grams(text)) if k is not None]
-            row_columns, counts = np.unique(np.array(known, np.int64), return_counts=True)
-            weights = (1 + np.log(counts) if self._sublinear else counts) * self._idf[row_columns]
-            length = np.sqrt(weights @ weights)
-            columns.append(row_columns)
-            values.append((weights / length if length else weights).astype(np.float32))
-            starts.append(starts[-1] + len(row_columns))
-        return Sparse(
-            starts=np.array(starts, np.int64),
-            columns=np.concatenate(columns),
-            values=np.concatenate(values),
-            width=max(len(columns_of), 1),
-        )
+        rows = [self._row(text, columns_of) for text in texts]
+        return unit_rows(rows, width=max(len(columns_of), 1))
 
     def state(self) -> State:
         """Return the terms (UTF-8, one a line) and their weights."""
         lines = "\n".join(self.terms).encode()
-        return State(arrays={"terms": np.frombuffer(lines, np.uint8), "idf": self._idf})
+        return State(
+            arrays={"terms": np.frombuffer(lines, np.uint8), "idf": np.array(self._weights)}
+        )
 
     def restore(self, state: State) -> Self:
         """Take over terms and weights, and return self.
@@ -164,8 +153,18 @@ class TfIdf:
         columns = {term: k for k, term in enumerate(lines.split("\n"))} if lines else {}
         if len(columns) != len(idf):
             raise ConfigError(f"the state has {len(columns)} terms, but {len(idf)} weights")
-        self._columns, self._idf = columns, np.asarray(idf, np.float64)
+        self._columns, self._weights = columns, idf.tolist()
         return self
+
+    def _row(self, text: str, columns_of: dict[str, int]) -> dict[int, float]:
+        """Column -> value of one text, not scaled yet."""
+        row: dict[int, float] = {}
+        for term, count in Counter(self._grams(text)).items():
+            column = columns_of.get(term)
+            if column is not None:
+                weight = 1 + math.log(count) if self._sublinear else count
+                row[column] = weight * self._weights[column]
+        return row
 
     def _grams(self, text: str) -> list[str]:
         return grams(
