@@ -32,7 +32,7 @@ def test_strengths_are_those_of_a_brute_force_maximiser():
 
     best = minimize(loss, np.zeros(4), tol=1e-12).x
     np.testing.assert_allclose(
-        strengths(wins_MM[np.newaxis], 1.0, sweeps=5000)[0], best - best.mean(), atol=1e-5
+        strengths(wins_MM[np.newaxis], 1.0)[0], best - best.mean(), atol=1e-5
     )
 
 
@@ -46,7 +46,7 @@ def test_two_cards_are_a_logistic_regression_with_weights():
     regression = LogisticRegression(C=1e9, fit_intercept=False, tol=1e-10).fit(
         np.ones((50, 1)), first_won, sample_weight=weight
     )
-    found = strengths(wins_MM[np.newaxis], 1e-9, sweeps=5000)[0]
+    found = strengths(wins_MM[np.newaxis], 1e-9)[0]
     assert found[0] - found[1] == pytest.approx(regression.coef_[0, 0], abs=1e-4)
 
 
