@@ -22,6 +22,7 @@ from polyroute.evaluate.off_policy import (
     snips,
     support,
 )
+from polyroute.policies.bandit.thompson import BetaState, Thompson
 from polyroute.policies.cascade import Cascade
 from polyroute.policies.fixed import Fixed
 from polyroute.policies.random import Random
@@ -258,3 +259,13 @@ def test_drawn_probabilities_match_a_uniform_draw():
     chance = asyncio.run(probabilities(Random(), [Request.of("x")], POOL, draws=2000))
     assert chance.sum() == pytest.approx(1)
     assert chance[0, 0] == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(2000))
+
+
+def test_a_bandit_states_its_chances_exactly():
+    policy = Thompson(state=BetaState(wins={"": {"a": 9.0}}, losses={"": {"b": 2.0}}))
+    request = Request.of("x")
+    chance = asyncio.run(probabilities(policy, [request], POOL, draws=1))
+    assert dict(zip(POOL.ids, chance[0], strict=True)) == policy.chances(Trace(request, POOL))
+    drawn = [asyncio.run(policy.decide(Trace(replace(request, seed=k), POOL))) for k in range(500)]
+    share = np.mean([route.calls[0].model == "a" for route in drawn])
+    assert chance[0, 0] == pytest.approx(share, abs=0.03)

@@ -5,9 +5,9 @@ policy could not have taken the actions of the target policy, or took them so ra
 rows decide, there is no number; the error says which of these it is.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,7 +183,8 @@ async def probabilities(
 ) -> FloatArray:
     """Return the chances with which `policy` sends each request to each card, shape (N, M).
 
-    A decision of propensity 1 is taken as it is. A random one is made `draws` times with other
+    A policy with a method ``chances`` (the bandits) is asked for them: they are exact. Otherwise a
+    decision of propensity 1 is taken as it is, and a random one is made `draws` times with other
     seeds and counted, so each chance has a standard error of at most ``0.5 / sqrt(draws)``.
 
     Raises
@@ -193,6 +194,10 @@ async def probabilities(
     """
     chance_NM = np.zeros((len(requests), len(pool)))
     for n, request in enumerate(requests):
+        if isinstance(policy, _StatesChances):
+            for model, chance in policy.chances(Trace(request, pool)).items():
+                chance_NM[n, pool.index_of(model)] = chance
+            continue
         route = _checked(await policy.decide(Trace(request, pool)), request.id)
         if route.propensity is None:
             raise ConfigError(f"{type(policy).__name__} states no propensity for {request.id!r}")
@@ -368,6 +373,11 @@ def doubly_robust(
     residual_N = log.reward - reward_NM[np.arange(len(log)), log.action]
     term_N = predicted_N + _weights(log, target_NM) * residual_N
     return _mean("doubly_robust", term_N, found, interval, seed)
+
+
+@runtime_checkable
+class _StatesChances(Protocol):
+    def chances(self, trace: Trace) -> Mapping[str, float]: ...
 
 
 def _single_route(trace: Trace) -> Route:
