@@ -112,6 +112,17 @@ def test_a_missing_judgement_is_unknown():
     assert np.isnan(found.usd)
 
 
+def test_questions_that_share_a_prompt_keep_their_own_scores():
+    table = OutcomeTable.of(
+        [{"query_id": q, "prompt": p} for q, p in (("a", "x y"), ("b", "x  y"), ("c", "z"))],
+        [
+            {"query_id": q, "model": "m", "score": s, "response_text": "same"}
+            for q, s in (("a", 1), ("b", 0), ("c", 0.5))
+        ],
+    )
+    assert evaluate({"m": Fixed("m")}, table)["m"].score_N.tolist() == [1, 0, 0.5]
+
+
 def test_replies_without_text_still_have_scores(table):
     bare = replace(table.responses, text=(None,) * len(table.responses))
     found = evaluate({"small": Fixed("small")}, replace(table, responses=bare))["small"]

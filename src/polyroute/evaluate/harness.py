@@ -168,7 +168,8 @@ class _Bench:
         self.samples = _most_samples(table)
         self.repeats = conditions.repeats or self.samples
         self._recording = Recording(table, pool, conditions.grade)
-        self._replay = Replay.of(readable(table))
+        self._rank = _ranks(table)
+        self._replays = _replays(readable(table), self._rank)
         self._logs: dict[str, OutcomeLog] = {}
 
     def earlier(self) -> dict[str, list[Outcome]]:
@@ -249,7 +250,8 @@ class _Bench:
             repeat=repeat,
             seed=self.conditions.seed,
         )
-        episode = Episode(self.policies[name], self._replay, request, self.pool)
+        replay = self._replays[self._rank[n]]
+        episode = Episode(self.policies[name], replay, request, self.pool)
         broken: str | None = None
         try:
             async for _ in episode.events(stream=False):
@@ -278,6 +280,31 @@ class _Bench:
             unrecorded=unrecorded,
             steps=tuple(_short(step) for step in trace.steps),
         )
+
+
+def _ranks(table: OutcomeTable) -> list[int]:
+    """Return for each question how many before it have the same prompt, white space aside."""
+    seen: dict[str, int] = {}
+    ranks = []
+    for question in table.queries:
+        text = " ".join(question.prompt.split())
+        ranks.append(seen.get(text, 0))
+        seen[text] = ranks[-1] + 1
+    return ranks
+
+
+def _replays(table: OutcomeTable, ranks: Sequence[int]) -> list[Replay]:
+    """Return one backend per rank: a recording is found by its prompt, so each has one of a kind.
+
+    Of questions that share a prompt, backend k has the k-th, or the last of fewer.
+    """
+    texts = [" ".join(question.prompt.split()) for question in table.queries]
+    last = dict(zip(texts, ranks, strict=True))
+    replays = []
+    for k in range(max(ranks) + 1):
+        keep = [rank == min(k, last[text]) for text, rank in zip(texts, ranks, strict=True)]
+        replays.append(Replay.of(table if all(keep) else table.only(np.array(keep))))
+    return replays
 
 
 def _short(step: Step) -> Json:
