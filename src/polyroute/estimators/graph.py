@@ -127,7 +127,7 @@ class Graph:
         above_NM = truth_NM - mean_M
         observed_NM = ~np.isnan(truth_NM)
         self._known = {
-            "rows": rows_ND,
+            "rows": unit_rows(rows_ND),
             "above": above_NM,
             "gradient": np.nan_to_num(above_NM).T @ rows_ND / observed_NM.sum(axis=0)[:, None],
         }
@@ -204,7 +204,7 @@ class Graph:
 
         With `own`, row q is recorded question q and must not hear itself.
         """
-        unit_ND, unit_QD = unit_rows(self._known["rows"]), unit_rows(rows_QD)
+        unit_ND, unit_QD = self._known["rows"], unit_rows(rows_QD)
         parts = [
             self._heard_part(unit_QD[k : k + _CHUNK] @ unit_ND.T, k if own else None)
             for k in range(0, len(unit_QD), _CHUNK)
