@@ -48,7 +48,7 @@ def chosen(encoder: Encoder, alpha: float, train: OutcomeTable, val: OutcomeTabl
     return scores_NM[np.arange(len(picks)), picks]
 
 
-def compare(name: str, table: OutcomeTable) -> list[str]:
+def compare(name: str, table: OutcomeTable, wanted: list[str]) -> list[str]:
     """Return the rows of the report for one table."""
     table = table.only(~np.isnan(table.scores_NM()).all(axis=1))
     split = np.array([query.split for query in table.queries])
@@ -58,7 +58,8 @@ def compare(name: str, table: OutcomeTable) -> list[str]:
     best = np.nanargmax(np.nanmean(train.scores_NM(), axis=0))
     oracle, constant = np.nanmax(val.scores_NM(), axis=1), val.scores_NM()[:, best]
     rows, found = [], {}
-    for encoder_name, encoder in encoders().items():
+    for encoder_name in wanted:
+        encoder = encoders()[encoder_name]
         alpha = max(ALPHAS, key=lambda a, e=encoder: np.nanmean(chosen(e, a, fit, check)))
         found[encoder_name] = chosen(encoder, alpha, train, val)
         against = [
@@ -72,11 +73,12 @@ def compare(name: str, table: OutcomeTable) -> list[str]:
     rows.append(
         f"| {name} | best single / oracle | | {constant.mean():.3f} / {oracle.mean():.3f} | | |"
     )
-    both = paired_interval(found["static"], found["minilm"])
-    rows.append(
-        f"| {name} | static less minilm | | | | {both.estimate:+.3f} "
-        f"[{both.low:+.3f}, {both.high:+.3f}] |"
-    )
+    if {"static", "minilm"} <= found.keys():
+        both = paired_interval(found["static"], found["minilm"])
+        rows.append(
+            f"| {name} | static less minilm | | | | {both.estimate:+.3f} "
+            f"[{both.low:+.3f}, {both.high:+.3f}] |"
+        )
     return rows
 
 
@@ -85,12 +87,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("tables", nargs="+")
+    parser.add_argument("--encoders", nargs="+", default=list(encoders()), help="tfidf first")
     args = parser.parse_args()
     print("| table | encoder | alpha | quality on val | less best single | less tfidf |")
     print("| --- | --- | ---: | ---: | --- | --- |")
     for name in args.tables:
         table = read_outcomes(args.folder / f"{name}.responses.parquet")
-        print("\n".join(compare(name, table)), flush=True)
+        print("\n".join(compare(name, table, args.encoders)), flush=True)
 
 
 if __name__ == "__main__":
