@@ -62,8 +62,9 @@ class Sparse:
         """Return the product with a dense matrix or vector of D rows."""
         gathered = weights_DM[self.columns] * self.values.reshape(-1, *[1] * (weights_DM.ndim - 1))
         out = np.zeros((len(self), *weights_DM.shape[1:]))
-        rows = np.repeat(np.arange(len(self)), np.diff(self.starts))
-        np.add.at(out, rows, gathered)
+        filled = np.diff(self.starts) > 0  # `reduceat` has no sum of nothing
+        if filled.any():
+            out[filled] = np.add.reduceat(gathered, self.starts[:-1][filled], axis=0)
         return out
 
     def rows(self, index: NDArray[Any]) -> "Sparse":

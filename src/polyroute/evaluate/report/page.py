@@ -23,7 +23,7 @@ from polyroute.evaluate.result import Outcome
 from polyroute.evaluate.summary import CurveRow, Dispute, Row, Summary
 from polyroute.types import Json
 
-__all__ = ["page"]
+__all__ = ["page", "said"]
 
 _PROMPT = 3_000
 """Characters of a question that are shown."""
