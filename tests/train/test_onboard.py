@@ -6,13 +6,11 @@ import pytest
 from polyroute import ModelCard
 from polyroute.errors import ConfigError
 from polyroute.pool import Price
+from polyroute.train.item_bank import Belief, ItemBank, choose_probes
 from polyroute.train.onboard import (
-    Belief,
-    ItemBank,
     belief_from_card,
     belief_without_card,
     card_features,
-    choose_probes,
     expect,
     quality_of_new_card,
 )
