@@ -47,6 +47,13 @@ MOST = 1_000
 RESAMPLES = 4_000
 PRICE = 0.05
 """What the mean price of a question, over the models, is worth in quality."""
+PAIRS = [
+    ("nothing: like the others", "card"),
+    *((f"mean of {k} random probes", f"card and {k} random probes") for k in PROBES),
+    *((f"{k} random probes", f"card and {k} random probes") for k in PROBES),
+    *((f"card and {k} random probes", f"card and {k} informative probes") for k in PROBES),
+]
+"""What is compared model by model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +207,7 @@ def report(name: str, table: Table, skilled: Mapping[str, ModelCard] | None) -> 
         "| --- | --- | ---: | --- | ---: | --- | ---: |"
     )
     print(f"| it is left out | | | {losses(table, full_2 - without_M2)} |")
+    error_of: dict[str, FloatArray] = {}
     for way, runs in found.items():
         level_M, errors, inside = table.level_M, [], []
         for ones, level in zip(runs, level_M, strict=True):
@@ -208,9 +216,15 @@ def report(name: str, table: Table, skilled: Mapping[str, ModelCard] | None) -> 
         reached_M2 = np.array(
             [np.mean([(one.quality, one.worth) for one in ones], axis=0) for ones in runs]
         )
+        error_of[way] = np.array(errors)
         covered = f"{100 * np.mean(inside):.0f} %" if inside else ""
         lost = losses(table, full_2 - reached_M2)
-        print(f"| {way} | {interval(np.array(errors))} | {covered} | {lost} |", flush=True)
+        print(f"| {way} | {interval(error_of[way])} | {covered} | {lost} |", flush=True)
+
+    print("\n| instead of | know | error of the mean, less by |\n| --- | --- | --- |")
+    for worse, better in PAIRS:
+        gain_M = error_of[worse] - error_of[better]
+        print(f"| {worse} | {better} | {interval(gain_M)} |", flush=True)
 
 
 def losses(table: Table, lost_M2: FloatArray) -> str:
