@@ -5,13 +5,14 @@ import pytest
 
 from polyroute import ModelCard
 from polyroute.errors import ConfigError
-from polyroute.pool import Price
+from polyroute.pool import Pool, Price
 from polyroute.train.item_bank import Belief, ItemBank, choose_probes
 from polyroute.train.onboard import (
     belief_from_card,
     belief_without_card,
     card_features,
     expect,
+    expect_beside,
     quality_of_new_card,
 )
 
@@ -146,6 +147,30 @@ def test_the_new_column_has_the_known_shape_at_the_given_level():
     column_N = quality_of_new_card(predicted_NM, level_M, 0.3)
     assert column_N[1] == pytest.approx(0.3)
     assert column_N[0] > 0.3 > column_N[2]
+
+
+def test_beside_the_cards_of_an_artifact_a_card_is_expected_where_its_like_are():
+    rng = np.random.default_rng(4)
+    known = [
+        ModelCard(id=f"model-{m}-{size}B", price=Price.per_million(size / 50, size / 25))
+        for m, size in enumerate([1, 2, 4, 8, 16, 32, 64] * 3)
+    ]
+    size_M = np.array([10 ** card_features(card)[2] for card in known])
+    level_M = sigmoid(np.log2(size_M) - 3 + 0.2 * rng.standard_normal(len(known)))
+    mean_score = {card.id: float(x) for card, x in zip(known, level_M, strict=True)}
+    pool = Pool([*known, ModelCard(id="never-asked")])
+    mean_score["never-asked"] = None
+    new = ModelCard(id="new-16B", price=Price.per_million(16 / 50, 16 / 25))
+    found = expect_beside(pool, mean_score, new)
+    assert found.low < sigmoid(1.0) < found.high
+    assert abs(found.level - sigmoid(1.0)) < 0.06
+    # a card of the pool does not see its own mean score
+    same = expect_beside(pool, {**mean_score, known[0].id: 0.99}, known[0])
+    assert same == expect_beside(pool, mean_score, known[0])
+    with pytest.raises(ConfigError, match="three known cards"):
+        expect_beside(pool, {known[0].id: 0.5}, new)
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        expect_beside(pool, {**mean_score, known[1].id: 1.5}, new)
 
 
 def test_sizes_are_read_from_words():

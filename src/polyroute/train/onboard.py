@@ -9,13 +9,13 @@ same formula.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from polyroute.errors import ConfigError
-from polyroute.pool import ModelCard
+from polyroute.pool import ModelCard, Pool
 from polyroute.protocols import FloatArray
 from polyroute.train.item_bank import Belief, ItemBank, log_odds, sigmoid
 
@@ -25,7 +25,7 @@ __all__ = [
     # what probes add
     "Expectation", "expect",
     # what a router needs
-    "quality_of_new_card",
+    "expect_beside", "quality_of_new_card",
 ]  # fmt: skip
 
 _SIZE = re.compile(r"(?<![\w.])(?:(\d+)\s?x\s?)?(\d+(?:\.\d+)?)\s?b(?![a-z0-9])", re.IGNORECASE)
@@ -201,6 +201,38 @@ def expect(
         high=float(level_T[min(int(np.searchsorted(below_T, 0.975)), _GRID - 1)]),
         probes=len(row_K),
     )
+
+
+def expect_beside(
+    pool: Pool, mean_score: Mapping[str, float | None], card: ModelCard
+) -> Expectation:
+    """Return what is expected of a card beside those a router learned from; no outcome is needed.
+
+    Every known card is as able as the log-odds of its mean score say.
+
+    Parameters
+    ----------
+    pool : Pool
+        The cards of the router: that of a `polyroute.train.artifact.Manifest`, say.
+    mean_score : mapping of str to float
+        Their mean scores by id, 0 to 1, as under ``mean_score`` in what an artifact says of its
+        training; `None` where nothing was observed.
+    card : ModelCard
+        The new one; when its id is in the pool, it is predicted from the others.
+
+    Raises
+    ------
+    ConfigError
+        If fewer than three other cards have a mean score, or one is outside [0, 1].
+    """
+    known = [one for one in pool if one.id != card.id and mean_score.get(one.id) is not None]
+    level_M = np.array([mean_score[one.id] for one in known], np.float64)
+    if ((level_M < 0) | (level_M > 1)).any():
+        raise ConfigError("a mean score must lie between 0 and 1")
+    ability_M = log_odds(level_M)
+    # one question whose chance of success is the level itself
+    bank = ItemBank(slope_N=np.ones(1), ease_N=np.zeros(1), ability_M=ability_M)
+    return expect(bank, belief_from_card(known, ability_M, card))
 
 
 def quality_of_new_card(predicted_NM: FloatArray, level_M: FloatArray, level: float) -> FloatArray:
