@@ -123,7 +123,7 @@ def test_its_parameters_are_documented(name):
 
 
 @every_policy
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(request=requests, said=outcomes)
 def test_it_ends_within_its_budget_whatever_its_candidates_do(name, request, said):
     trace = asyncio.run(run_episode(build(name), Oracle(said), request, POOL))
@@ -134,7 +134,7 @@ def test_it_ends_within_its_budget_whatever_its_candidates_do(name, request, sai
 
 
 @every_policy
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(request=requests, said=outcomes)
 def test_a_replayed_prefix_gives_the_same_decision(name, request, said):
     trace = asyncio.run(run_episode(build(name), Oracle(said), request, POOL))
@@ -145,7 +145,7 @@ def test_a_replayed_prefix_gives_the_same_decision(name, request, said):
 
 
 @every_policy
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(request=requests, said=outcomes)
 def test_it_answers_the_same_whether_or_not_it_is_streamed(name, request, said):
     async def streamed():
@@ -166,7 +166,7 @@ def test_it_gives_up_when_every_call_fails(name):
 
 
 @every_policy
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(request=requests, said=outcomes)
 def test_no_reply_gets_a_tag_into_a_prompt(name, request, said):
     backend = Oracle(said)
