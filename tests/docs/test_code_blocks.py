@@ -15,7 +15,12 @@ _BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 def blocks(language):
     return [
-        pytest.param(found[2], id=f"{page.relative_to(ROOT)}:{k}")
+        pytest.param(
+            found[2],
+            id=f"{page.relative_to(ROOT)}:{k}",
+            # the program of the README loads a language model
+            marks=[pytest.mark.slow] if "config import build" in found[2] else [],
+        )
         for page in PAGES
         for k, found in enumerate(_BLOCK.finditer(page.read_text("utf-8")))
         if found[1] == language
