@@ -148,7 +148,7 @@ def exact(reply, pool):
     return Fraction(price.call) + tokens / 1_000_000
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(pools(), st.lists(routes, min_size=3, max_size=8), budgets, fates)
 def test_no_episode_exceeds_its_budget_and_every_bill_adds_up(pool, plan, budget, fate):
     request = replace(Request.of("how far is it?"), budget=budget)

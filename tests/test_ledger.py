@@ -84,3 +84,12 @@ def test_a_refusal_says_what_did_not_fit_and_what_is_left():
     assert "'dear'" in failure.message
     assert "0.000001 usd left" in failure.message
     assert "raise the budget or set max_tokens" in failure.message
+
+
+def test_what_was_spent_stays_spent():
+    worst = Ledger(Budget(usd=Decimal(1)), POOL).reserve(Call("m"), ASK).usd
+    ledger = Ledger(Budget(usd=worst), POOL)
+    first = ledger.reserve(Call("m"), ASK)
+    spent = ledger.settle(first, Reply(model="m", usage=Usage(10, 90)))
+    assert spent == Decimal("0.00091")
+    assert isinstance(ledger.reserve(Call("m", params={"max_tokens": 90}), ASK), Failure)
