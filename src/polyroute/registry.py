@@ -48,9 +48,10 @@ def load(family: Family, name: str) -> Any:  # noqa: ANN401 - a factory; each fa
     except ModuleNotFoundError as error:
         if str(error.name).startswith("polyroute"):
             raise
+        extra = _EXTRAS.get(str(error.name).partition(".")[0], "local")
         raise MissingExtraError(
             f"{name!r} of {family} needs the package {error.name!r}, which is not installed; "
-            f"run: pip install 'polyroute[{_EXTRAS.get(str(error.name), 'local')}]'"
+            f"run: pip install 'polyroute[{extra}]'"
         ) from error
 
 
@@ -59,5 +60,14 @@ _EXTRAS = {
     "uvicorn": "serve",
     "orjson": "serve",
     "pyarrow": "tables",
+    "sklearn": "learn",
+    "scipy": "learn",
+    "faiss": "learn",
+    "onnx": "embed",
+    "onnxruntime": "embed",
+    "safetensors": "embed",
+    "tokenizers": "embed",
+    "torch": "train",
+    "transformers": "train",
 }
 """Which extra brings a module, where it is not ``[local]``."""
