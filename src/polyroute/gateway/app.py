@@ -16,10 +16,11 @@ from polyroute.config import Setup
 from polyroute.gateway.asked import Reader
 from polyroute.gateway.auth import Auth
 from polyroute.gateway.catalogue import Catalogue
-from polyroute.gateway.chat import Chat
+from polyroute.gateway.endpoint import Endpoint, Gateway
 from polyroute.gateway.errors import ApiError, of_status
 from polyroute.gateway.feedback import FeedbackEndpoint
 from polyroute.gateway.keeper import Keeper
+from polyroute.gateway.shapes.chat import Chat
 from polyroute.gateway.wire import encode
 from polyroute.types import JsonObject
 
@@ -45,14 +46,14 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> Starlette:
     keeper = Keeper(setup.records, setup.settings.records.content)
     backend = ByCard(setup.backends)
     server = setup.settings.server
-    chat = Chat(
-        Reader(setup, catalogue),
-        backend,
-        keeper,
+    gateway = Gateway(
+        reader=Reader(setup, catalogue),
+        backend=backend,
+        keeper=keeper,
         fallback=setup.settings.fallback,
-        rounds=server.rounds,
         max_body_mb=server.max_body_mb,
     )
+    chat = Endpoint(gateway, Chat(server.rounds))
     pages = _Pages(setup, catalogue, keeper)
 
     @asynccontextmanager

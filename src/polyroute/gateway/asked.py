@@ -17,7 +17,6 @@ from polyroute.config import Setup, Usd
 from polyroute.errors import ConfigError
 from polyroute.gateway.catalogue import Catalogue, Choice, find
 from polyroute.gateway.errors import ApiError, InvalidError
-from polyroute.gateway.wire import decode
 from polyroute.pool import Pool
 from polyroute.spec import nearest
 from polyroute.types import Budget, Json, JsonObject, Message, Request
@@ -90,8 +89,8 @@ class Reader:
         self._budget = setup.budget
         self._catalogue = catalogue
 
-    def read(self, body: bytes) -> Asked:
-        """Return what `body` asks.
+    def read(self, wire: JsonObject) -> Asked:
+        """Return what `wire`, the body of a chat completion, asks.
 
         Raises
         ------
@@ -100,7 +99,6 @@ class Reader:
         ApiError
             404, for an unknown model or policy.
         """
-        wire = decode(body)
         model = _typed(wire, "model", str, "a string")
         options = _options(wire.get("polyroute"))
         stream, include_usage = _streaming(wire)

@@ -135,6 +135,11 @@ class Run:
                 yield event
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a trace to speak of."""
+        return bool(self._traces)
+
+    @property
     def outcome(self) -> Outcome:
         """What it came to, once `events` has ended."""
         trace = self._traces[-1]

@@ -1,0 +1,236 @@
+"""A ``POST`` that is answered by an episode, as plain ASGI, whatever its shape.
+
+The one decision here: a client that goes away takes its calls with it. While a request is carried
+out, the connection is watched, streaming or not; and whatever was held for it is given back.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from starlette.types import Receive, Scope, Send
+
+from polyroute.gateway.asked import Asked, Reader
+from polyroute.gateway.caller import Caller, caller_of
+from polyroute.gateway.completion import headers, report
+from polyroute.gateway.errors import ApiError, of_status
+from polyroute.gateway.keeper import Keeper
+from polyroute.gateway.run import FellBack, Happening, Outcome, Run
+from polyroute.gateway.seams import Gate, Memory, Open, Shape, Watcher
+from polyroute.gateway.wire import (
+    DisconnectedError,
+    decode,
+    read_body,
+    respond,
+    start,
+    write,
+)
+from polyroute.protocols import Backend
+from polyroute.types import JsonObject
+
+__all__ = ["Endpoint", "Gateway"]
+
+_EVENTS = "text/event-stream; charset=utf-8"
+
+_UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+"""Ask what stands between us and the client to pass pieces on as they come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """What all endpoints share."""
+
+    reader: Reader
+    """Reads request bodies."""
+    backend: Backend
+    """Carries out the calls."""
+    keeper: Keeper
+    """Keeps the records."""
+    fallback: str | None = None
+    """The card that answers when a policy breaks."""
+    max_body_mb: int = 32
+    """Longest request body, in megabytes."""
+    gate: Gate = field(default_factory=Open)
+    memory: Memory | None = None
+    watchers: tuple[Watcher, ...] = ()
+
+
+class Endpoint:
+    """Answers requests of one shape.
+
+    Parameters
+    ----------
+    gateway : Gateway
+        What carries them out.
+    shape : Shape
+        The form in which clients ask and are answered.
+    """
+
+    def __init__(self, gateway: Gateway, shape: Shape) -> None:
+        self._gateway = gateway
+        self._shape = shape
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        gateway = self._gateway
+        caller = caller_of(scope)
+        try:
+            body = await read_body(scope, receive, limit_mb=gateway.max_body_mb)
+            asked = gateway.reader.read(self._shape.read(decode(body)))
+            admission = await gateway.gate.admit(caller, asked)
+        except DisconnectedError:
+            return
+        except ApiError as error:
+            await self._refuse(send, error)
+            return
+        one = _One(gateway, self._shape, caller, admission.asked)
+        try:
+            # a server that stops cancels this task: the client has been told, there is no more
+            with suppress(asyncio.CancelledError):
+                await _while_connected(one.answer(send), receive)
+        finally:
+            await admission.lease.settle(one.outcome)
+
+    async def _refuse(self, send: Send, error: ApiError) -> None:
+        body = self._shape.error(error)
+        await respond(send, body, status=error.status, headers=error.headers)
+
+
+class _One:
+    """One admitted request on its way."""
+
+    def __init__(self, gateway: Gateway, shape: Shape, caller: Caller, asked: Asked) -> None:
+        self._gateway = gateway
+        self._shape = shape
+        self._caller = caller
+        self._asked = asked
+        self._run = Run(asked, gateway.backend, gateway.keeper, fallback=gateway.fallback)
+        self.outcome: Outcome | None = None
+        """What it came to, once that is known."""
+
+    async def answer(self, send: Send) -> None:
+        """Recall the answer, or run the episode, and send what comes of it."""
+        asked, gateway = self._asked, self._gateway
+        for watcher in gateway.watchers:
+            watcher.began(self._caller, asked)
+        try:
+            if gateway.memory is not None:
+                self.outcome = await gateway.memory.recall(self._caller, asked)
+            recalled = self.outcome is not None
+            await (self._stream(send) if asked.stream else self._whole(send))
+            if gateway.memory is not None and self.outcome is not None and not recalled:
+                await gateway.memory.remember(self._caller, asked, self.outcome)
+        finally:
+            if self.outcome is None and self._run.begun:
+                self.outcome = self._run.outcome
+            for watcher in gateway.watchers:
+                watcher.ended(self._caller, asked, self.outcome)
+
+    async def _events(self, *, stream: bool) -> AsyncGenerator[Happening]:
+        """Yield what happens, and tell the watchers; nothing happens when it was recalled."""
+        if self.outcome is not None:
+            return
+        async with aclosing(self._run.events(stream=stream)) as events:
+            async for event in events:
+                for watcher in self._gateway.watchers:
+                    watcher.happened(self._asked, event)
+                yield event
+        self.outcome = self._run.outcome
+
+    async def _whole(self, send: Send) -> None:
+        """Send the answer when it is whole."""
+        try:
+            async with aclosing(self._events(stream=False)) as events:
+                async for _ in events:
+                    pass
+        except asyncio.CancelledError as error:
+            await self._refuse(send, _cut(error))
+            raise
+        outcome = self._ended()
+        told = headers(outcome, self._asked)
+        if outcome.error is not None:
+            await self._refuse(send, outcome.error, report(outcome, self._asked), told)
+        else:
+            await respond(send, self._shape.whole(outcome, self._asked), headers=told)
+
+    async def _stream(self, send: Send) -> None:
+        """Send the answer as it comes; the status is sent with the first piece."""
+        asked = self._asked
+        writer = self._shape.writer(asked)
+        started = False
+        try:
+            async with aclosing(self._events(stream=True)) as events:
+                async for event in events:
+                    if not (piece := writer.feed(event)):
+                        continue
+                    if not started:
+                        early = _early(asked, self._run.fell_back)
+                        await start(send, 200, early | _UNBUFFERED, media=_EVENTS)
+                        started = True
+                    await write(send, piece, more=True)
+            outcome = self._ended()
+            about, told = report(outcome, asked), headers(outcome, asked)
+            if outcome.error is not None and not started:
+                await self._refuse(send, outcome.error, about, told)
+                return
+            error = outcome.error
+            last = writer.finish(outcome) if error is None else writer.fail(error, about)
+        except (Exception, asyncio.CancelledError) as error:
+            if started:
+                await write(send, writer.fail(_cut(error), None), more=False)
+            elif isinstance(error, asyncio.CancelledError):
+                await self._refuse(send, _cut(error))
+            raise
+        if not started:
+            await start(send, 200, told | _UNBUFFERED, media=_EVENTS)
+        await write(send, last, more=False)
+
+    def _ended(self) -> Outcome:
+        assert self.outcome is not None
+        return self.outcome
+
+    async def _refuse(
+        self,
+        send: Send,
+        error: ApiError,
+        about: JsonObject | None = None,
+        told: Mapping[str, str] | None = None,
+    ) -> None:
+        body = self._shape.error(error, about)
+        await respond(send, body, status=error.status, headers={**(told or {}), **error.headers})
+
+
+async def _while_connected(answer: Coroutine[None, None, None], receive: Receive) -> None:
+    """Await `answer`; cancel it when the client goes."""
+    work = asyncio.create_task(answer)
+    gone = asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        work.cancel()
+        gone.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+    work.result()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _cut(error: BaseException) -> ApiError:
+    """Return what a client is told whose answer is cut short; one that has gone hears nothing."""
+    if isinstance(error, asyncio.CancelledError):
+        return of_status(503, "the server is stopping; try again")
+    return of_status(500, "the gateway broke; its log says where")
+
+
+def _early(asked: Asked, fell_back: FellBack | None) -> dict[str, str]:
+    """Return the headers that are known before the end."""
+    told = {
+        "x-polyroute-trace-id": asked.request.id if fell_back is None else fell_back.answer_id,
+        "x-polyroute-policy": quote(asked.choice.name),
+    }
+    return told if fell_back is None else {**told, "x-polyroute-fallback": quote(fell_back.card)}
