@@ -9,7 +9,9 @@ from polyroute.errors import MissingExtraError, UnknownPluginError
 
 __all__ = ["Family", "load", "names"]
 
-Family: TypeAlias = Literal["policies", "estimators", "encoders", "backends", "tools", "records"]
+Family: TypeAlias = Literal[
+    "policies", "estimators", "encoders", "backends", "tools", "records", "tasks"
+]
 
 
 @cache
@@ -69,5 +71,6 @@ _EXTRAS = {
     "tokenizers": "embed",
     "torch": "train",
     "transformers": "train",
+    "datasets": "train",
 }
 """Which extra brings a module, where it is not ``[local]``."""

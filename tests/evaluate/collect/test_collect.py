@@ -6,8 +6,8 @@ import pytest
 
 from polyroute.backends.scripted import Scripted
 from polyroute.errors import BackendError, ConfigError, RefusalError
-from polyroute.evaluate.answers.llm_judge import Judge
 from polyroute.evaluate.collect import Capped, Output, by_judge, by_metric, collect
+from polyroute.evaluate.llm_judge import Judge
 from polyroute.outcomes import Question, read_outcomes
 from polyroute.pool import ModelCard, Pool, Price
 

@@ -23,10 +23,10 @@ from polyroute.cli.exit_codes import ExitCode, leave
 from polyroute.cli.lazy import command
 from polyroute.cli.options import ConfigFile, MaxUsd
 from polyroute.config import Setup
-from polyroute.evaluate.answers import METRICS
-from polyroute.evaluate.answers.llm_judge import Judge
+from polyroute.correctness import METRICS
 from polyroute.evaluate.collect import Capped, Collected, Output, by_judge, by_metric
 from polyroute.evaluate.collect import collect as run
+from polyroute.evaluate.llm_judge import Judge
 from polyroute.outcomes import Question, read_questions
 from polyroute.types import Budget, Json
 

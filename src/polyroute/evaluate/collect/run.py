@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeAlias
 
+from polyroute.correctness import METRICS
 from polyroute.episode import run_episode
 from polyroute.errors import ConfigError
-from polyroute.evaluate.answers import METRICS
-from polyroute.evaluate.answers.llm_judge import Judge
 from polyroute.evaluate.collect.output import Output, Row
+from polyroute.evaluate.llm_judge import Judge
 from polyroute.outcomes import Question
 from polyroute.policies.fixed import Fixed
 from polyroute.pool import Pool
@@ -26,7 +26,7 @@ Scorer: TypeAlias = Callable[[Question, str], Awaitable[float | None]]
 
 
 def by_metric(name: str | None, questions: Sequence[Question]) -> Scorer:
-    """Return the scorer of a metric of `polyroute.evaluate.answers`.
+    """Return the scorer of a metric of `polyroute.correctness`.
 
     Parameters
     ----------

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyroute.evaluate.answers import METRICS
+from polyroute.correctness import METRICS
 
-DEV = Path(__file__).parents[3] / "../shared/data/dev"
+DEV = Path(__file__).parents[2] / "../shared/data/dev"
 
 words = st.lists(st.sampled_from(["the", "A", "red", "Red.", "house", "no", "yes", "17", "-"]))
 texts = words.map(" ".join)

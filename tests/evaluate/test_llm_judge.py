@@ -6,7 +6,7 @@ import pytest
 
 from polyroute.backends.scripted import Scripted
 from polyroute.errors import BackendError
-from polyroute.evaluate.answers.llm_judge import Judge
+from polyroute.evaluate.llm_judge import Judge
 from polyroute.pool import ModelCard, Pool, Price
 
 POOL = Pool([ModelCard(id="judge", price=Price.per_million(1, 1))])

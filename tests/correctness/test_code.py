@@ -2,8 +2,8 @@ import time
 
 import pytest
 
+from polyroute.correctness.code import passes, score
 from polyroute.errors import ConfigError
-from polyroute.evaluate.answers.code import passes, score
 
 DOUBLE = "def double(x):\n    return 2 * x\n"
 

@@ -1,14 +1,14 @@
 """How right an answer is: one metric per file, ``score(answer, golds) -> float`` from 0 to 1.
 
 A metric reads the part of a reply that is marked as its answer (`polyroute.answers`), takes the
-best over the right answers, and gives 0 to an empty reply. `llm_judge` is apart: it asks a model.
+best over the right answers, and gives 0 to an empty reply. Rewards and evaluation share them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias
 
-from polyroute.evaluate.answers import choice, code, contains, exact_match, f1, number
+from polyroute.correctness import choice, code, contains, exact_match, f1, number
 
 __all__ = ["METRICS", "Metric"]
 

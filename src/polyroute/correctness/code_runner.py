@@ -1,4 +1,4 @@
-"""What the process of `polyroute.evaluate.answers.code` runs: limits first, then the program.
+"""What the process of `polyroute.correctness.code` runs: limits first, then the program.
 
 It is given to a bare interpreter as text, and imports nothing of this package.
 """
