@@ -18,10 +18,10 @@ from polyroute.protocols import Estimator, Method, State
 from polyroute.registry import load, names
 from polyroute.spec import construct
 
-SPECS = {}
+SPECS = {"encoder_tuning": {"layers": 1, "epochs": 1}}
 """Parameters that make an estimator small enough to be tested in a moment."""
 
-SLOW = {"graph"}
+SLOW = {"encoder_tuning", "graph"}
 """Names of estimators that take seconds to fit: their tests run in CI, not by default."""
 
 FROM_CARDS = {"token_cost"}

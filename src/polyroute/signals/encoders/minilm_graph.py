@@ -20,7 +20,7 @@ from polyroute.errors import MissingExtraError
 from polyroute.signals.encoders.cache import stored
 from polyroute.signals.encoders.weights import SHA256, tensors
 
-__all__ = ["DIMENSIONS", "LONGEST", "Precision", "reference", "run"]
+__all__ = ["DIMENSIONS", "LONGEST", "Precision", "opened", "reference", "run"]
 
 Precision: TypeAlias = Literal["int8", "fp32"]
 
@@ -59,6 +59,25 @@ def run(ids_BT: NDArray[np.int64], precision: Precision) -> NDArray[np.float32]:
     return mean_BD / lengths_B1
 
 
+def opened(weights: Mapping[str, NDArray[Any]]) -> Any:  # noqa: ANN401 - an optional package
+    """Return a session, in single precision, of the same graph over other `weights`.
+
+    Its input ``ids`` is of shape (B, T), its only output the mean of the last hidden states, not
+    scaled, shape (B, 384).
+
+    Parameters
+    ----------
+    weights : mapping of str to ndarray
+        Every weight, by its name in the checkpoint.
+
+    Raises
+    ------
+    MissingExtraError
+        If onnxruntime or onnx are missing.
+    """
+    return _loaded(_model(weights, "fp32").SerializeToString())
+
+
 def reference(precision: Precision) -> dict[str, str | int]:
     """Return what names this model in the state of an encoder."""
     return {
@@ -73,22 +92,29 @@ def reference(precision: Precision) -> dict[str, str | int]:
 @cache
 def _session(precision: Precision) -> Any:  # noqa: ANN401 - an optional package
     """Load the graph once in a process: it does not change, and every encoder shares it."""
+    name = f"minilm-{SHA256['model.safetensors'][:12]}-{_VERSION}-{precision}.onnx"
+    return _loaded(stored(name, lambda unfinished: _export(unfinished, precision)))
+
+
+def _loaded(graph: Path | bytes) -> Any:  # noqa: ANN401 - an optional package
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError(
             "onnxruntime is needed; run: pip install 'polyroute[embed]'"
         ) from error
-    name = f"minilm-{SHA256['model.safetensors'][:12]}-{_VERSION}-{precision}.onnx"
-    path = stored(name, lambda unfinished: _export(unfinished, precision))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _export(path: Path, precision: Precision) -> None:
     """Write the graph and its weights to one file."""
+    path.write_bytes(_model(tensors(), precision).SerializeToString())
+
+
+def _model(weights: Mapping[str, NDArray[Any]], precision: Precision) -> Any:  # noqa: ANN401
     try:
         import onnx
     except ImportError as error:
@@ -96,8 +122,8 @@ def _export(path: Path, precision: Precision) -> None:
             "onnx is needed to export MiniLM once; run: pip install 'polyroute[embed]'"
         ) from error
     graph = _Graph(onnx, quantised=precision == "int8")
-    graph.write(tensors())
-    onnx.save_model(graph.model(), path)
+    graph.write(weights)
+    return graph.model()
 
 
 class _Graph:
