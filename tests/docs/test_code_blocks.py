@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from polyroute import config
 from polyroute.spec import construct
@@ -43,7 +44,7 @@ def test_a_yaml_block_is_a_configuration_or_a_part_of_one(text, tmp_path, monkey
     (tmp_path / "models" / "my-model.gguf").write_bytes(b"GGUF" + bytes(100))
     if text.startswith("--8<--"):
         text = (ROOT / text.split('"')[1]).read_text("utf-8")
-    content = config.yaml.safe_load(text)
+    content = yaml.safe_load(text)
     if not isinstance(content, dict) or not set(content) <= set(config.Settings.model_fields):
         pytest.skip("not a polyroute configuration")
     if "ask_again" in text:
@@ -53,7 +54,7 @@ def test_a_yaml_block_is_a_configuration_or_a_part_of_one(text, tmp_path, monkey
         "policy": "cheapest",
         **content,
     }
-    settings = config.parse(config.yaml.safe_dump(whole), name="block")
+    settings = config.parse(yaml.safe_dump(whole), name="block")
     for name, spec in [("policy", settings.policy), *settings.policies.items()]:
         if not (isinstance(spec, str) and spec in settings.policies):
             construct("policies", spec, where=name)

@@ -1,0 +1,27 @@
+"""Files and environment -> frozen, validated settings -> built objects.
+
+The one decision here: this is the only place that reads configuration. What it builds takes plain
+typed arguments and never sees a setting; a secret is only ever the *name* of an environment
+variable.
+"""
+
+from polyroute.config.build import Setup, build, cards_of, open_records, state_folder
+from polyroute.config.read import DEFAULT, find, parse, read
+from polyroute.config.server import ServerSettings
+from polyroute.config.settings import (
+    BudgetSettings,
+    CardSettings,
+    PriceSettings,
+    RecordSettings,
+    Settings,
+)
+from polyroute.config.strict import Usd
+
+__all__ = [
+    # what a file says
+    "BudgetSettings", "CardSettings", "PriceSettings", "RecordSettings", "ServerSettings",
+    "Settings", "Usd",
+    # reading and building
+    "DEFAULT", "Setup", "build", "cards_of", "find", "open_records", "parse", "read",
+    "state_folder",
+]  # fmt: skip

@@ -1,0 +1,124 @@
+"""Validated settings -> the objects that an episode needs."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from polyroute.config.settings import CardSettings, RecordSettings, Settings
+from polyroute.errors import ConfigError, UnknownModelError
+from polyroute.pool import ModelCard, Pool, Price
+from polyroute.protocols import Backend, Policy
+from polyroute.spec import construct, named_cards, normal
+from polyroute.types import Budget, Json
+
+__all__ = ["Setup", "build", "cards_of", "open_records", "state_folder"]
+
+
+@runtime_checkable
+class _ChecksPool(Protocol):
+    """A policy that knows at once whether it can serve a pool: a trained one."""
+
+    def check(self, pool: Pool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a configuration is for: the objects that an episode needs."""
+
+    settings: Settings
+    pool: Pool
+    backends: Mapping[str, Backend]
+    """By card id."""
+    specs: Mapping[str, Mapping[str, Json]]
+    """Every configured policy by name; ``default`` is the one used when none is named."""
+    budget: Budget
+    records: Any
+    """The record store; `None` when nothing is to be kept."""
+
+    def policy(self, name: str = "default") -> Policy:
+        """Build the policy `name`: a configured one, or a registered one without parameters.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such policy, or it needs parameters that are not configured.
+        """
+        spec = self.specs.get(name, name)
+        policy: Policy = construct("policies", spec, where=f"policies.{name}")
+        return policy
+
+
+def build(settings: Settings) -> Setup:
+    """Build everything that `settings` describe; nothing is called yet.
+
+    Raises
+    ------
+    ConfigError
+        If a plug-in, a name or a parameter is wrong.
+    """
+    pool = cards_of(settings)
+    backends = {
+        card.id: construct("backends", card.backend, where=f"pool.{card.id}.backend")
+        for card in settings.pool
+    }
+    specs = {
+        name: normal(spec, where=f"policies.{name}") for name, spec in settings.policies.items()
+    }
+    if "default" in specs:
+        raise ConfigError("policies.default: the default policy is the key 'policy'")
+    default = settings.policy
+    named = isinstance(default, str) and default in specs
+    specs["default"] = specs[str(default)] if named else normal(default, where="policy")
+    if settings.fallback is not None:
+        pool.index_of(settings.fallback)
+    setup = Setup(
+        settings, pool, backends, specs, _budget(settings), open_records(settings.records)
+    )
+    for name, spec in specs.items():
+        policy = setup.policy(name)
+        if isinstance(policy, _ChecksPool):
+            policy.check(pool)
+        _check_cards(spec, pool, where="policy" if name == "default" else f"policies.{name}")
+    return setup
+
+
+def cards_of(settings: Settings) -> Pool:
+    """Return the pool that `settings` describe, without building its backends."""
+    return Pool(_card(card) for card in settings.pool)
+
+
+def state_folder() -> Path:
+    """Return the folder for records: ``POLYROUTE_HOME``, or the user's state folder."""
+    home = os.environ.get("POLYROUTE_HOME")
+    if home:
+        return Path(home)
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "polyroute"
+
+
+def _check_cards(spec: Mapping[str, Json], pool: Pool, *, where: str) -> None:
+    for place, name in named_cards("policies", spec, where=where):
+        try:
+            pool.index_of(name)
+        except UnknownModelError as error:
+            raise UnknownModelError(f"{place}: {error}") from None
+
+
+def _card(card: CardSettings) -> ModelCard:
+    fields = card.model_dump(exclude={"backend", "price"})
+    price = None if card.price is None else Price(**card.price.model_dump())
+    return ModelCard(**fields, price=price)
+
+
+def _budget(settings: Settings) -> Budget:
+    return Budget(**settings.budget.model_dump())
+
+
+def open_records(records: RecordSettings) -> Any:  # noqa: ANN401 - the family's protocol is above us
+    """Return the store that `records` describe; `None` when nothing is to be kept."""
+    if records.store == "none":
+        return None
+    path = records.path or state_folder() / f"records.{records.store}"
+    return construct("records", {"name": records.store, "path": str(path)}, where="records")

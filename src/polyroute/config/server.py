@@ -1,0 +1,22 @@
+"""How the server listens."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from polyroute.config.strict import Strict
+
+__all__ = ["ServerSettings"]
+
+
+class ServerSettings(Strict):
+    """How `polyroute serve` listens."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65_535)
+    keys_env: str | None = None
+    """Name of the environment variable that holds the clients' keys, separated by commas."""
+    rounds: Literal["reasoning", "comments", "off"] = "reasoning"
+    """How the rounds of an episode are streamed before its answer: as reasoning deltas, as
+    comments that clients skip, or not at all."""
+    max_body_mb: int = Field(32, gt=0)
