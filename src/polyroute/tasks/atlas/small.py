@@ -1,0 +1,295 @@
+"""The small world: made-up facts, new in every episode, over a closed vocabulary.
+
+The one decision here: nothing can be learned by heart. Which river an entity has, and who knows
+about rivers, at what price and how well, are drawn anew for every question; what stays is the
+language. Every entity and every name is one word, so that a transformer of a few hundred thousand
+parameters learns to route here, from scratch, on a CPU.
+"""
+
+import hashlib
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import ClassVar, Literal, TypeAlias
+
+from polyroute.errors import ConfigError
+from polyroute.pool import ModelCard, Pool, Price
+from polyroute.tasks.atlas.specialists import ANYTHING, UNKNOWN, Fact, Specialists
+from polyroute.tasks.problem import Hop, Problem, Split
+from polyroute.types import Budget, Message, Request
+
+__all__ = [
+    "AtlasSmall", "Variant", "vocabulary",
+    # the language
+    "ENTITIES", "HELD_PAIR", "NAMES", "RELATIONS", "WORTH",
+]  # fmt: skip
+
+Variant: TypeAlias = Literal[
+    "plain",
+    "unseen_entities",  # questions about words that were names of specialists in training
+    "unseen_relation",  # a pair of relations that training never chains
+    "unseen_specialists",  # names that were entities in training
+    "swapped_descriptors",  # the same names, each with the card of another
+    "changed_prices",  # what was cheap is dear
+    "failing_specialist",  # the specialist of the first hop no longer knows anything
+]
+"""How the world differs from the one of training."""
+
+RELATIONS = ("river", "metal", "animal", "colour", "food", "tree", "song", "leader")
+
+HELD_PAIR = ("metal", "tree")
+"""Never in training: "tree of metal of"."""
+
+ENTITIES = (
+    "Avo", "Bela", "Cori", "Dano", "Edda", "Fero", "Gola", "Hiri", "Ivo", "Jara", "Kuno", "Lema",
+    "Miro", "Nela", "Oro", "Pavi", "Quia", "Rano", "Sefi", "Tula", "Uma", "Vero", "Wela", "Xano",
+    "Yari", "Zola", "Brio", "Cleo", "Drena", "Flori", "Grita", "Klio", "Pleva", "Skara", "Trevo",
+    "Vlada", "Smila", "Stano", "Prema", "Krosa",
+)  # fmt: skip
+"""What questions are about, and what answers them."""
+
+NAMES = (
+    "Abex", "Birk", "Cald", "Dorn", "Elm", "Fisk", "Garn", "Holt", "Isk", "Jeld", "Kant", "Lund",
+    "Mork", "Nist", "Olm", "Pelt", "Rusk", "Sund", "Tarn", "Ulf", "Vint", "Wold", "Yelm", "Zand",
+)  # fmt: skip
+"""What specialists are called."""
+
+WORTH = (5, 10, 20, 40)
+"""What a right answer may be worth, in millionths of a US dollar."""
+
+_MILLIONTH = Decimal("0.000001")
+
+_UNSEEN = 12
+"""So many of the names are entities where those are to be new, and the other way round."""
+
+_PRICES_OF_SPECIALISTS = (2, 3, 4)
+_PRICES_OF_GENERALISTS = (6, 7, 8)
+_PRICE_OF_THE_UNRELIABLE = 1
+_DEAREST = 9
+_SPECIALISTS = 3
+_COVERED = 0.85
+"""How likely a relation of the question has a specialist."""
+
+
+def vocabulary() -> list[str]:
+    """Return every word of the small world, each once: tags, marks, numbers, words, names.
+
+    With the words in which a router's prompt puts a question (`polyroute.policies.router_r1`, its
+    dialect ``polyroute`` in the layout ``brief``), so that a tokenizer of whole words and single
+    marks knows whatever it meets.
+
+    Examples
+    --------
+    >>> words = vocabulary()
+    >>> len(words) == len(set(words)), "Avo" in words, "river" in words
+    (True, True, True)
+    """
+    tags = [f"<{slash}{tag}>" for tag in _TAGS for slash in ("", "/")]
+    numbers = sorted({*range(11), *WORTH, *_QUALITIES})
+    words = dict.fromkeys([*RELATIONS, ANYTHING, UNKNOWN, "of", *_OF_PROMPTS.split()])
+    return [*tags, *_MARKS, *map(str, numbers), *words, *ENTITIES, *NAMES]
+
+
+_TAGS = ("think", "search", "answer", "information")
+_MARKS = ".:;,?'‹›/()"
+_QUALITIES = (40, 50, 60, 90, 95, 100)
+_OF_PROMPTS = """
+done name question asks answer ends Names prices skills Question rounds worth budget Invalid is not
+one a search written NAME and there no colon action tag inside think information never closed the
+router s to write asked nothing nobody can be any more so turn must empty searches are at most
+no reply words outside
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """The facts of one episode: by relation, what each entity has."""
+
+    table: Mapping[str, Mapping[str, str]]
+
+    def about(self, query: str) -> Fact | None:
+        """Return the fact asked for by "RELATION of ENTITY", courtesies aside."""
+        words = query.replace("?", " ").split()
+        if words[:1] == ["the"]:
+            words = words[1:]
+        if len(words) != 3 or words[1] != "of" or words[0] not in self.table:
+            return None
+        relation, _, entity = words
+        answer = self.table[relation].get(entity)
+        return None if answer is None else Fact(relation, answer, tuple(self.table[relation]))
+
+
+@dataclass(frozen=True, slots=True)
+class AtlasSmall:
+    """Questions of one to three hops in a made-up world.
+
+    Parameters
+    ----------
+    hops : tuple of int, default=(1, 2)
+        How many hops a question may have, equally likely; 1 to 3.
+    variant : str, default="plain"
+        How the world differs from the one of training; see `Variant`.
+    worth : tuple of int, default=(5, 10, 20, 40)
+        What a right answer may be worth (`Budget.usd_per_quality`), in millionths of a US dollar,
+        equally likely. A call costs 1 to 9 of them.
+
+    Raises
+    ------
+    ConfigError
+        If `hops` or `worth` has nothing to choose from, or a number of hops is not 1, 2 or 3.
+
+    Notes
+    -----
+    Questions are split by a hash of their words: 80 % train, 10 % val, 10 % test. The k-th problem
+    depends on the seed and k alone, so a longer draw begins with a shorter one.
+    """
+
+    name: ClassVar[str] = "atlas-small"
+
+    hops: tuple[int, ...] = (1, 2)
+    variant: Variant = "plain"
+    worth: tuple[int, ...] = WORTH
+
+    def __post_init__(self) -> None:
+        if not self.hops or not set(self.hops) <= {1, 2, 3}:
+            raise ConfigError(f"hops must be some of 1, 2 and 3, got {self.hops!r}")
+        if not self.worth:
+            raise ConfigError("worth must have one value or more, got none")
+
+    def problems(self, split: Split, n: int, seed: int) -> Sequence[Problem]:
+        """Return the first `n` problems of `split` under `seed`."""
+        return [self._problem(split, seed, k) for k in range(n)]
+
+    def _problem(self, split: Split, seed: int, k: int) -> Problem:
+        draw = random.Random(f"{self.name}|{split}|{seed}|{k}")
+        entities, names = self._words()
+        chain, subject = self._question(draw, split, entities)
+        table = _facts(draw, entities)
+        while len({subject, *_walk(table, chain, subject)}) <= len(chain):
+            table = _facts(draw, entities)
+        pool = self._vary(_pool(draw, names, chain))
+        worth = draw.choice(self.worth)
+        key = f"{self.name}/{self.variant}/{split}/{seed}/{k}"
+        request = Request(
+            id=key,
+            messages=(Message("user", _wording(chain, subject)),),
+            budget=Budget(rounds=max(4, 2 * len(chain)), usd_per_quality=worth / 1_000_000),
+            seed=draw.getrandbits(31),
+        )
+        failing = _first_choice(pool, chain[0]) if self.variant == "failing_specialist" else ()
+        answers = _walk(table, chain, subject)
+        queries = [f"{relation} of {{}}" for relation in chain]
+        queries[0] = f"{chain[0]} of {subject}"
+        return Problem(
+            request=request,
+            pool=pool,
+            backend=Specialists(_Facts(table), pool, request.seed, frozenset(failing)),
+            golds=(answers[-1],),
+            metric="em",
+            kind=f"{len(chain)}-hop",
+            hops=tuple(map(Hop, queries, chain, answers)),
+        )
+
+    def _words(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Return what entities and what specialists are called in this world."""
+        if self.variant == "unseen_entities":
+            return NAMES[-_UNSEEN:], NAMES[:-_UNSEEN]
+        if self.variant == "unseen_specialists":
+            return ENTITIES[:-_UNSEEN], ENTITIES[-_UNSEEN:]
+        return ENTITIES, NAMES
+
+    def _question(
+        self, draw: random.Random, split: Split, entities: Sequence[str]
+    ) -> tuple[tuple[str, ...], str]:
+        """Draw the relations, first hop first, and what they are about, until it is of `split`."""
+        while True:
+            chain = tuple(draw.sample(RELATIONS, draw.choice(self.hops)))
+            if self.variant == "unseen_relation":
+                chain = HELD_PAIR
+            subject = draw.choice(entities)
+            held = any(pair == HELD_PAIR for pair in itertools.pairwise(chain))
+            if held == (self.variant == "unseen_relation") and _split(chain, subject) == split:
+                return chain, subject
+
+    def _vary(self, pool: Pool) -> Pool:
+        if self.variant == "swapped_descriptors":
+            others = [*pool[1:], pool[0]]
+            return Pool(
+                replace(other, id=card.id) for card, other in zip(pool, others, strict=True)
+            )
+        if self.variant == "changed_prices":
+            return Pool(replace(card, price=_price(_DEAREST - _millionths(card))) for card in pool)
+        return pool
+
+
+def _pool(draw: random.Random, names: Sequence[str], chain: Sequence[str]) -> Pool:
+    """Draw a dear generalist, a cheap unreliable one, and specialists of one relation each."""
+    skills = [relation for relation in chain if draw.random() < _COVERED]
+    while len(skills) < _SPECIALISTS:
+        skills.append(draw.choice(RELATIONS))
+    called = iter(draw.sample(names, _SPECIALISTS + 2))
+    cards = [
+        _card(next(called), skill, draw.choice(_PRICES_OF_SPECIALISTS), draw.choice((90, 100)))
+        for skill in skills
+    ]
+    cards.append(_card(next(called), ANYTHING, draw.choice(_PRICES_OF_GENERALISTS), 95))
+    quality = draw.choice((40, 50, 60))
+    cards.append(_card(next(called), ANYTHING, _PRICE_OF_THE_UNRELIABLE, quality))
+    draw.shuffle(cards)
+    return Pool(cards)
+
+
+def _card(name: str, skill: str, millionths: int, percent: int) -> ModelCard:
+    return ModelCard(
+        id=name,
+        kind="tool",
+        description=f"Knows {skill}: right {percent} times in a hundred.",
+        price=_price(millionths),
+        skills={skill: percent / 100},
+    )
+
+
+def _price(millionths: int) -> Price:
+    return Price(call=millionths * _MILLIONTH)
+
+
+def _millionths(card: ModelCard) -> int:
+    return 0 if card.price is None else int(card.price.call / _MILLIONTH)
+
+
+def _facts(draw: random.Random, entities: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Draw, for every relation, which entity each entity has."""
+    order = draw.random
+    return {
+        relation: dict(zip(entities, sorted(entities, key=lambda _: order()), strict=True))
+        for relation in RELATIONS
+    }
+
+
+def _walk(
+    table: Mapping[str, Mapping[str, str]], chain: Sequence[str], subject: str
+) -> tuple[str, ...]:
+    """Return the answer of every hop."""
+    answers = []
+    for relation in chain:
+        subject = table[relation][subject]
+        answers.append(subject)
+    return tuple(answers)
+
+
+def _wording(chain: Sequence[str], subject: str) -> str:
+    return " of ".join([*reversed(chain), subject]) + "?"
+
+
+def _split(chain: Sequence[str], subject: str) -> Split:
+    digest = hashlib.sha256(_wording(chain, subject).encode()).digest()[0] % 10
+    return "test" if digest == 0 else "val" if digest == 1 else "train"
+
+
+def _first_choice(pool: Pool, relation: str) -> tuple[str, ...]:
+    """Return the id of the cheapest specialist of `relation`, or of the dearest generalist."""
+    knowing = sorted((c for c in pool if relation in c.skills), key=_millionths)
+    generalists = sorted((c for c in pool if ANYTHING in c.skills), key=_millionths)
+    return (knowing[0].id if knowing else generalists[-1].id,)
