@@ -1,0 +1,1 @@
+"""Train a model that routes over several rounds: teacher traces, then reinforcement learning."""

@@ -1,0 +1,126 @@
+"""What a training run is told: the numbers of the warm start and of the reinforcement learning."""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from polyroute.errors import ConfigError
+
+__all__ = ["Algorithm", "Critic", "Imitation", "Lora", "Mask", "Reinforcement"]
+
+Algorithm: TypeAlias = Literal["grpo", "rloo", "ppo"]
+
+Mask: TypeAlias = Literal["everywhere", "loss only", "none"]
+"""Where tokens that the policy did not write are left out: from the loss, advantages, divergence
+and critic targets; from the loss alone, as the code of Router-R1 has it; or nowhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """Train a low-rank adapter and leave the model as it is.
+
+    References
+    ----------
+    Hu et al., LoRA, arXiv:2106.09685.
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    """Names of the layers that get an adapter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imitation:
+    """The warm start: imitate the teachers' traces."""
+
+    traces: int = 8_000
+    steps: int = 500
+    batch: int = 32
+    """Traces per step."""
+    micro_batch: int = 32
+    """Traces per forward pass."""
+    learning_rate: float = 3e-3
+    warm_up: float = 0.05
+    """Share of the steps in which the learning rate rises; it falls as a cosine after."""
+    lora: Lora | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Critic:
+    """How PPO's critic learns. The defaults are the paper's.
+
+    References
+    ----------
+    Zhang, Feng and You, Router-R1, arXiv:2506.09033, appendix, and its code.
+    """
+
+    learning_rate: float = 1e-5
+    gamma: float = 1.0
+    lam: float = 1.0
+    value_clip: float = 0.5
+    """Most that a value may move from the old one in the loss."""
+    warm_up: int = 0
+    """First steps in which only the critic learns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reinforcement:
+    """Reinforcement learning on episodes.
+
+    Raises
+    ------
+    ConfigError
+        If the sizes do not divide.
+    """
+
+    algorithm: Algorithm = "grpo"
+    steps: int = 80
+    """Batches of episodes."""
+    questions: int = 8
+    """Questions per batch."""
+    group: int = 8
+    """Episodes per question; GRPO and RLOO compare within it and need two."""
+    epochs: int = 1
+    """Passes over a batch of episodes."""
+    minibatches: int = 1
+    """Updates per pass."""
+    micro_batch: int = 64
+    """Episodes per forward pass."""
+    learning_rate: float = 1e-4
+    kl: float = 0.0
+    """Weight of the divergence from the start: in the loss for GRPO and RLOO, in the reward of
+    each own token for PPO."""
+    clip: float = 0.2
+    max_grad_norm: float = 1.0
+    mask: Mask = "everywhere"
+    critic: Critic = field(default_factory=Critic)
+    lora: Lora | None = None
+    save_every: int = 20
+    """Batches between checkpoints."""
+    seed: int = 0
+    """Of everything the trainer draws."""
+
+    def __post_init__(self) -> None:
+        if self.algorithm != "ppo" and self.group < 2:
+            raise ConfigError(f"{self.algorithm} compares episodes of a question: group >= 2")
+        if self.episodes % self.minibatches:
+            raise ConfigError(
+                f"{self.episodes} episodes do not divide into {self.minibatches} parts"
+            )
+        if (self.episodes // self.minibatches) % self.micro:
+            raise ConfigError(f"{self.micro} episodes do not divide an update's evenly")
+
+    @property
+    def episodes(self) -> int:
+        """Episodes per batch."""
+        return self.questions * self.group
+
+    @property
+    def micro(self) -> int:
+        """Episodes per forward pass: never more than an update has."""
+        return min(self.micro_batch, self.episodes // self.minibatches)
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps per batch of episodes."""
+        return self.epochs * self.minibatches
