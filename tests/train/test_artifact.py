@@ -14,7 +14,7 @@ from polyroute.errors import ArtifactError, ConfigError, NotFittedError
 from polyroute.policies.fixed import Fixed
 from polyroute.protocols import State
 from polyroute.spec import construct
-from polyroute.train import artifact
+from polyroute.train import artifact, artifact_files
 from polyroute.train.artifact import Fitted, Trained, load, read_manifest, save
 from polyroute.train.examples import Examples
 from polyroute.train.fit import Plan, fit
@@ -56,8 +56,10 @@ def forge(path, change):
     body = json.loads((path / "manifest.json").read_bytes())
     body.pop("digest")
     change(body)
-    digest = hashlib.sha256(artifact._json_bytes(body, of="")).hexdigest()
-    (path / "manifest.json").write_bytes(artifact._json_bytes({**body, "digest": digest}, of=""))
+    digest = hashlib.sha256(artifact_files.json_bytes(body, of="")).hexdigest()
+    (path / "manifest.json").write_bytes(
+        artifact_files.json_bytes({**body, "digest": digest}, of="")
+    )
 
 
 def test_a_router_decides_the_same_before_and_after(fitted, stored):
@@ -150,8 +152,8 @@ def test_what_is_no_artifact_is_refused(tmp_path, copy):
 
 
 def test_another_version_is_refused_with_what_to_do(copy):
-    forge(copy, lambda body: body.update(version=2))
-    with pytest.raises(ArtifactError, match=r"version 2.*use the polyroute that wrote it"):
+    forge(copy, lambda body: body.update(version=3))
+    with pytest.raises(ArtifactError, match=r"version 3.*use the polyroute that wrote it"):
         load(copy)
 
 
@@ -259,7 +261,7 @@ def test_a_failed_save_leaves_the_old_artifact(copy, fitted, monkeypatch, tmp_pa
     def fail(path, content):
         raise OSError("disk full")
 
-    monkeypatch.setattr(artifact, "_write", fail)
+    monkeypatch.setattr(artifact_files, "write", fail)
     with pytest.raises(OSError, match="disk full"):
         save(copy, fitted, created_at="later")
     assert read_manifest(copy) == before
@@ -290,7 +292,7 @@ def test_a_router_that_has_not_learned_is_not_stored(fitted, tmp_path):
 
 def test_arrays_keep_their_names_types_and_bits(told_state):
     name, state = told_state
-    again = artifact._state(name, artifact._state_files(name, state))
+    again = artifact_files.state_in(name, artifact_files.state_files(name, state))
     assert list(again.arrays) == list(state.arrays)
     for key, array in state.arrays.items():
         assert again.arrays[key].dtype == array.dtype

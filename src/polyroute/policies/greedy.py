@@ -7,7 +7,7 @@ call a card cheap.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import ClassVar, Literal
 
@@ -120,6 +120,13 @@ class Greedy:
             return tuple(card for card in pool if card.kind != "tool")
         wanted = set(self.models)
         return tuple(card for card in pool if wanted & {card.id, *card.aliases})
+
+    def grown(
+        self, ids: Sequence[CardId], *, quality: Estimator, cost: Estimator | None
+    ) -> "Greedy":
+        """Return the policy that may also choose `ids`, of which these estimators know."""
+        models = None if self.models is None else (*self.models, *ids)
+        return replace(self, quality=quality, cost=cost, models=models)
 
     def expected_usd(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
         """Return the expected price of every card of `pool` on every request, shape (N, M).

@@ -2,48 +2,56 @@
 
 ``manifest.json`` says what the policy is, what it was trained on and how it did; beside it each
 estimator has its arrays (``<parameter>.npz``) and its plain values (``<parameter>.json``). The
-manifest has the SHA-256 and the size of every file, and its own digest.
+manifest has the SHA-256 and the size of every file, and its own digest. ``item_bank.npz`` and
+``item_bank.json`` are the questions by which a new card can be measured; the cards that were added
+so are in the manifest.
 
-The one decision here: a file is used only after its bytes were checked, and what is checked is what
-is used: every file is read once. There is no pickle, arrays of objects are refused, plug-ins are
-found by their registered names and by nothing else, and no spec in an artifact can import a
-function. Whoever can write the whole folder can still make another artifact of it; the `digest`
-that a configuration may pin is against that.
+The one decision here: reading runs no code. There is no pickle, plug-ins are found by their
+registered names and by nothing else, and no spec in an artifact can import a function. Whoever can
+write the whole folder can still make another artifact of it; the `digest` that a configuration may
+pin is against that.
 """
 
-import hashlib
-import io
-import json
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 from zipfile import BadZipFile
 
-import numpy as np
-
 from polyroute import __version__
 from polyroute.decision import Decision
 from polyroute.errors import ArtifactError, ConfigError
 from polyroute.pool import ModelCard, Pool
-from polyroute.protocols import Estimator, Method, Policy, State
+from polyroute.protocols import Estimator, Method, Policy
 from polyroute.spec import construct
 from polyroute.trace import Trace
-from polyroute.types import Json, JsonObject
+from polyroute.train.added import Added, grown
+from polyroute.train.artifact_files import (
+    FORMAT,
+    MANIFEST,
+    VERSION,
+    contents_of,
+    facts,
+    manifest_bytes,
+    replace_folder,
+    state_files,
+    state_in,
+)
+from polyroute.train.items import Items
+from polyroute.types import JsonObject
 
 __all__ = [
     # what is kept
     "Fitted", "Manifest", "estimators_of",
     # keeping and reading it
-    "Trained", "load", "read_manifest", "save",
+    "Trained", "load", "read_items", "read_manifest", "save",
+    # a card that comes later
+    "extend",
 ]  # fmt: skip
 
-_FORMAT = "polyroute artifact"
-_VERSION = 1
-_MANIFEST = "manifest.json"
+_ITEMS = "item_bank"
+_UNREADABLE = (KeyError, IndexError, TypeError, ValueError, ConfigError, BadZipFile, EOFError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +67,8 @@ class Fitted:
     """What it learned from and how: data, split, hyper-parameters that were tried."""
     evaluation: JsonObject = field(default_factory=dict)
     """How it did on questions it did not see, beside the baselines; empty: nobody has measured."""
+    items: Items | None = None
+    """The questions by which a new card can be measured; `None`: there are too few cards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +87,13 @@ class Manifest:
     """``sha256`` and ``bytes`` of every other file."""
     digest: str
     """SHA-256 of all the rest: it names the whole artifact."""
+    added: tuple[Added, ...] = ()
+    """Cards that joined after training."""
+
+    @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        """Every card that the router may choose: those it was trained on, then the added ones."""
+        return (*self.pool, *(one.card for one in self.added))
 
 
 class Trained:
@@ -111,7 +128,8 @@ class Trained:
 
     def __init__(self, artifact: str, *, digest: str | None = None) -> None:
         path = Path(artifact)
-        self.manifest, contents = _read(path)
+        body, contents = contents_of(path)
+        self.manifest = _manifest(path, body)
         if digest is not None and digest != self.manifest.digest:
             raise ArtifactError(
                 f"{path} is another artifact: its digest is {self.manifest.digest}, and {digest} "
@@ -129,7 +147,7 @@ class Trained:
         ArtifactError
             With the ids that are missing.
         """
-        missing = [card.id for card in self.manifest.pool if card.id not in pool.ids]
+        missing = [card.id for card in self.manifest.cards if card.id not in pool.ids]
         if missing:
             raise ArtifactError(
                 f"the pool lacks {', '.join(map(repr, missing))}, which this router was trained to "
@@ -176,27 +194,60 @@ def save(path: str | os.PathLike[str], fitted: Fitted, *, created_at: str) -> Ma
     NotFittedError
         If an estimator has not been fitted.
     """
-    target = Path(path)
-    if target.exists() and not (target / _MANIFEST).is_file():
-        raise ArtifactError(f"{target} is there already and is no artifact; name another folder")
     contents: dict[str, bytes] = {}
     for name, estimator in estimators_of(fitted.policy).items():
-        contents |= _state_files(name, estimator.state())
-    contents[_MANIFEST] = _manifest_bytes(fitted, contents, created_at)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        written = scratch / "new"
-        written.mkdir()
-        for name, content in contents.items():
-            _write(written / name, content)
-        manifest = Trained(str(written)).manifest
-        if target.exists():
-            target.rename(scratch / "old")
-        written.rename(target)
-    finally:
-        shutil.rmtree(scratch)
-    return manifest
+        contents |= state_files(name, estimator.state())
+    if fitted.items is not None:
+        contents |= state_files(_ITEMS, fitted.items.state())
+    body: JsonObject = {
+        "format": FORMAT,
+        "version": VERSION,
+        "polyroute": __version__,
+        "created_at": created_at,
+        "policy": fitted.spec,
+        "pool": {
+            "ids": list(fitted.pool.ids),
+            "digest": fitted.pool.digest,
+            "cards": [card.to_json() for card in fitted.pool],
+        },
+        "added": [],
+        "training": fitted.training,
+        "evaluation": fitted.evaluation,
+        "files": {name: facts(content) for name, content in contents.items()},
+    }
+    return _written(Path(path), contents, body)
+
+
+def extend(
+    path: str | os.PathLike[str], added: Sequence[Added], output: str | os.PathLike[str]
+) -> Manifest:
+    """Write the artifact `path` with further cards as `output`, which may be `path` itself.
+
+    What was learned stays as it is. A card that was added before is replaced.
+
+    Raises
+    ------
+    ArtifactError
+        If the artifact keeps no questions to measure a card by, or `output` is no artifact.
+    ConfigError
+        If the router was trained on one of the cards, two have the same name, or its policy takes
+        no further cards.
+    """
+    source = Path(path)
+    read_items(source)
+    body, contents = contents_of(source)
+    manifest = _manifest(source, body)
+    for one in added:
+        if one.card.id in manifest.pool.ids:
+            raise ConfigError(f"{path} was trained on {one.card.id!r}; there is nothing to add")
+    new = {one.card.id: one for one in (*manifest.added, *added)}
+    Pool([*manifest.pool, *(one.card for one in new.values())])  # every name is one card
+    body = {
+        **{key: value for key, value in body.items() if key != "digest"},
+        "version": VERSION,
+        "added": [one.to_json() for one in new.values()],
+    }
+    return _written(Path(output), contents, body)
 
 
 def load(path: str | os.PathLike[str], pool: Pool | None = None) -> Trained:
@@ -228,111 +279,30 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     ArtifactError
         As in `Trained`.
     """
-    return _read(Path(path))[0]
+    return _manifest(Path(path), contents_of(Path(path))[0])
 
 
-def _state_files(name: str, state: State) -> dict[str, bytes]:
-    """Return the two files of one estimator's state."""
-    arrays = {str(k): np.asarray(array) for k, array in enumerate(state.arrays.values())}
-    for key, array in zip(state.arrays, arrays.values(), strict=True):
-        if array.dtype.hasobject:
-            raise ArtifactError(f"{name}: the array {key!r} holds objects; that is not stored")
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)  # type: ignore[arg-type]
-    values = {"arrays": list(state.arrays), "values": state.values}
-    return {f"{name}.npz": packed.getvalue(), f"{name}.json": _json_bytes(values, of=name)}
+def read_items(path: str | os.PathLike[str]) -> Items:
+    """Return the questions by which a new card can be measured, every byte checked.
+
+    Raises
+    ------
+    ArtifactError
+        As in `Trained`, or if there are none.
+    """
+    items = _items(Path(path), contents_of(Path(path))[1])
+    if items is None:
+        raise ArtifactError(
+            f"{path} keeps no questions to measure a new card by: it was written by an older "
+            "polyroute, or learned from fewer than three cards; train again on more"
+        )
+    return items
 
 
-def _state(name: str, contents: Mapping[str, bytes]) -> State:
-    """Return what `_state_files` wrote; arrays are read without pickle."""
-    values = json.loads(contents[f"{name}.json"])
-    with np.load(io.BytesIO(contents[f"{name}.npz"]), allow_pickle=False) as packed:
-        arrays = {key: packed[str(k)] for k, key in enumerate(values["arrays"])}
-    return State(arrays=arrays, values=values["values"])
-
-
-def _manifest_bytes(fitted: Fitted, contents: Mapping[str, bytes], created_at: str) -> bytes:
-    body = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "polyroute": __version__,
-        "created_at": created_at,
-        "policy": fitted.spec,
-        "pool": {
-            "ids": list(fitted.pool.ids),
-            "digest": fitted.pool.digest,
-            "cards": [card.to_json() for card in fitted.pool],
-        },
-        "training": fitted.training,
-        "evaluation": fitted.evaluation,
-        "files": {name: _facts(content) for name, content in contents.items()},
-    }
-    digest = hashlib.sha256(_json_bytes(body, of="the manifest")).hexdigest()
-    return _json_bytes({**body, "digest": digest}, of="the manifest")
-
-
-def _facts(content: bytes) -> JsonObject:
-    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-
-
-def _json_bytes(value: Json, *, of: str) -> bytes:
-    try:
-        return json.dumps(value, indent=1, allow_nan=False).encode() + b"\n"
-    except (TypeError, ValueError) as error:
-        raise ArtifactError(f"{of} holds a value that JSON does not know: {error}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _read(path: Path) -> tuple[Manifest, dict[str, bytes]]:
-    """Return the manifest and the contents of all other files, every byte checked."""
-    if not (path / _MANIFEST).is_file():
-        raise ArtifactError(f"{path} is no artifact: it has no {_MANIFEST}")
-    body = _manifest_body(path)
-    files = body.get("files")
-    if not isinstance(files, dict) or not all(isinstance(one, dict) for one in files.values()):
-        raise ArtifactError(f"{path}: {_MANIFEST!r} has no list of files")
-    there = {entry.name for entry in path.iterdir()} - {_MANIFEST}
-    if extra := sorted(there - set(files)):
-        raise ArtifactError(f"{path}: {extra[0]!r} is not part of the artifact; remove it")
-    contents = {}
-    for name, facts in files.items():
-        file = path / name
-        if name not in there or not file.is_file() or file.is_symlink():
-            raise ArtifactError(f"{path}: the file {name!r} is missing; the artifact is damaged")
-        content = file.read_bytes()
-        if facts != _facts(content):
-            raise ArtifactError(f"{path}: {name!r} was changed: it is not what the manifest says")
-        contents[name] = content
-    return _manifest(path, body), contents
-
-
-def _manifest_body(path: Path) -> dict[str, Any]:
-    """Return the manifest as JSON, after its own digest and its version were checked."""
-    raw = (path / _MANIFEST).read_bytes()
-    changed = ArtifactError(f"{path}: {_MANIFEST!r} was changed: its digest does not fit")
-    try:
-        body = json.loads(raw)
-        if not isinstance(body, dict) or body.get("format") != _FORMAT:
-            raise ArtifactError(f"{path}: {_MANIFEST!r} is not that of a {_FORMAT}")
-        if body.get("version") != _VERSION:
-            raise ArtifactError(
-                f"{path} has version {body.get('version')!r}, and this is polyroute {__version__}, "
-                f"which reads version {_VERSION}; use the polyroute that wrote it"
-            )
-        rest = {key: value for key, value in body.items() if key != "digest"}
-        digest = hashlib.sha256(_json_bytes(rest, of=_MANIFEST)).hexdigest()
-        # the digest is that of the content; the bytes must be its one spelling, too
-        if body.get("digest") != digest or _json_bytes(body, of=_MANIFEST) != raw:
-            raise changed
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise changed from error
-    return body
+def _written(target: Path, contents: Mapping[str, bytes], body: JsonObject) -> Manifest:
+    whole = {**contents, MANIFEST: manifest_bytes(body)}
+    manifest: Manifest = replace_folder(target, whole, lambda new: Trained(str(new)).manifest)
+    return manifest
 
 
 def _manifest(path: Path, body: Mapping[str, Any]) -> Manifest:
@@ -347,11 +317,13 @@ def _manifest(path: Path, body: Mapping[str, Any]) -> Manifest:
             polyroute=body["polyroute"],
             files=body["files"],
             digest=body["digest"],
+            added=tuple(map(Added.from_json, body.get("added", ()))),
         )
-    except (KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise ArtifactError(f"{path}: {_MANIFEST!r} lacks something: {error!r}") from error
+        Pool(manifest.cards)  # every name is one card
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise ArtifactError(f"{path}: {MANIFEST!r} lacks something: {error!r}") from error
     if list(pool.ids) != body["pool"].get("ids") or pool.digest != body["pool"].get("digest"):
-        raise ArtifactError(f"{path}: the cards in {_MANIFEST!r} are not those of its pool digest")
+        raise ArtifactError(f"{path}: the cards in {MANIFEST!r} are not those of its pool digest")
     return manifest
 
 
@@ -362,17 +334,36 @@ def _restored(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> 
     if not estimators:
         raise ArtifactError(f"{path}: {manifest.policy['name']!r} is no policy that learns")
     wanted = {f"{name}.{kind}" for name in estimators for kind in ("npz", "json")}
-    if wanted != set(contents):
+    kept = {f"{_ITEMS}.{kind}" for kind in ("npz", "json")}
+    if set(contents) not in (wanted, wanted | kept):
         raise ArtifactError(
             f"{path} has {', '.join(sorted(contents))}, and its policy wants "
             f"{', '.join(sorted(wanted))}"
         )
     for name, estimator in estimators.items():
         try:
-            estimator.restore(_state(name, contents))
-        except (KeyError, IndexError, TypeError, ValueError, BadZipFile, EOFError) as error:
-            raise ArtifactError(
-                f"{path}: what {name!r} learned cannot be read: {error!r}; it was written by "
-                f"polyroute {manifest.polyroute}, this is {__version__}"
-            ) from error
-    return policy
+            estimator.restore(state_in(name, contents))
+        except _UNREADABLE as error:
+            raise _unreadable(path, f"what {name!r} learned", error, manifest.polyroute) from error
+    if not manifest.added:
+        return policy
+    items = _items(path, contents)
+    if items is None or not set(items.ids) <= set(manifest.pool.ids):
+        raise ArtifactError(f"{path} has added cards, and not the questions they were measured by")
+    return grown(policy, manifest.pool, items, manifest.added)
+
+
+def _items(path: Path, contents: Mapping[str, bytes]) -> Items | None:
+    if f"{_ITEMS}.json" not in contents:
+        return None
+    try:
+        return Items.restored(state_in(_ITEMS, contents))
+    except _UNREADABLE as error:
+        raise _unreadable(path, "its item bank", error, "another version") from error
+
+
+def _unreadable(path: Path, what: str, error: Exception, version: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: {what} cannot be read: {error!r}; it was written by polyroute {version}, this is "
+        f"{__version__}"
+    )

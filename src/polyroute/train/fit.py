@@ -20,6 +20,7 @@ from polyroute.spec import Spec, construct, nearest, normal
 from polyroute.train.artifact import Fitted, estimators_of
 from polyroute.train.calibrate import Goal, calibrate
 from polyroute.train.examples import Examples
+from polyroute.train.items import Items
 from polyroute.types import Json, JsonObject
 
 __all__ = ["HELD_OUT", "Plan", "fit", "in_full"]
@@ -98,7 +99,8 @@ def fit(plan: Plan, examples: Examples, *, say: Callable[[str], None] = lambda _
         policy = _built(spec)
         for name, estimator in estimators_of(policy).items():
             estimator.restore(states[name])
-    return Fitted(policy=policy, spec=spec, pool=examples.pool, training=training)
+    items = Items.of(examples)
+    return Fitted(policy=policy, spec=spec, pool=examples.pool, training=training, items=items)
 
 
 def in_full(family: Family, spec: Spec) -> dict[str, Json]:

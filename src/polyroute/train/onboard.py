@@ -25,7 +25,7 @@ __all__ = [
     # what probes add
     "Expectation", "expect",
     # what a router needs
-    "expect_beside", "quality_of_new_card",
+    "cost_of_new_card", "expect_beside", "quality_of_new_card",
 ]  # fmt: skip
 
 _SIZE = re.compile(r"(?<![\w.])(?:(\d+)\s?x\s?)?(\d+(?:\.\d+)?)\s?b(?![a-z0-9])", re.IGNORECASE)
@@ -260,6 +260,27 @@ def quality_of_new_card(predicted_NM: FloatArray, level_M: FloatArray, level: fl
         raise ConfigError("the estimator knows none of the cards; fit it before a card is added")
     shape_NM = log_odds(predicted_NM[:, known_M]) - log_odds(level_M[known_M])
     return sigmoid(log_odds(np.asarray(level)) + shape_NM.mean(axis=1))
+
+
+def cost_of_new_card(predicted_NM: FloatArray, level_M: FloatArray, level: float) -> FloatArray:
+    """Return what a new card costs on each of N requests: the known shape at its own level.
+
+    All are decimal logarithms of US dollars. The known cards cost so much more or less than usual
+    on this request, on average, and so does the new one; NaN where none is known.
+
+    Parameters
+    ----------
+    predicted_NM : ndarray of shape (N, M)
+        What an estimator predicts of the known cards; NaN columns are left out.
+    level_M : ndarray of shape (M,)
+        Their means.
+    level : float
+        Mean of the new card.
+    """
+    known_M = ~(np.isnan(predicted_NM).any(axis=0) | np.isnan(level_M))
+    if not known_M.any():
+        return np.full(len(predicted_NM), np.nan)
+    return np.asarray(level + (predicted_NM[:, known_M] - level_M[known_M]).mean(axis=1))
 
 
 def _ridge(x_MF: FloatArray, y_M: FloatArray, penalty: float) -> tuple[FloatArray, float]:

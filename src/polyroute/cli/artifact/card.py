@@ -30,6 +30,7 @@ def to_json(manifest: Manifest) -> dict[str, Json]:
     names = ("policy", "training", "evaluation", "created_at", "polyroute", "files", "digest")
     found: dict[str, Json] = {name: getattr(manifest, name) for name in names}
     cards = [one.to_json() for one in manifest.pool]
+    found["added"] = [one.to_json() for one in manifest.added]
     return {**found, "pool": {"digest": manifest.pool.digest, "cards": cards}}
 
 
@@ -45,7 +46,7 @@ def scores(evaluation: JsonObject, *, models: bool = True) -> Table:
 def markdown(manifest: Manifest) -> Iterator[str]:
     """Yield the lines of the evaluation card."""
     training = manifest.training
-    yield f"# {manifest.policy['name']} over {plural(len(manifest.pool), 'model')}"
+    yield f"# {manifest.policy['name']} over {plural(len(manifest.cards), 'model')}"
     yield ""
     yield f"Digest `{manifest.digest}`, written {manifest.created_at} by polyroute "
     yield f"{manifest.polyroute}."
@@ -62,6 +63,10 @@ def markdown(manifest: Manifest) -> Iterator[str]:
         score = _number(training.get("mean_score", {}).get(one.id))
         usd = _usd(training.get("mean_usd", {}).get(one.id))
         yield f"| {one.id} | {score} | {usd} |"
+    for joined in manifest.added:
+        said, level = joined.expected, f"{joined.expected.level:.3f}"
+        how = f"expected {level}, {said.low:.3f} to {said.high:.3f}, {plural(said.probes, 'probe')}"
+        yield f"| {joined.card.id} | added | {how} |"
     if goal := training.get("goal"):
         yield ""
         yield "Its knob was set on questions held out: "

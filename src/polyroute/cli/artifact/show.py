@@ -33,6 +33,14 @@ def show(
     write_line(f"pool: {plural(len(manifest.pool), 'card')}, digest {manifest.pool.digest}")
     for card in manifest.pool:
         write_line(f"  {clip(card.descriptor(), 160)}")
+    if manifest.added:
+        write_line("added after training:")
+    for one in manifest.added:
+        expected = one.expected
+        write_line(
+            f"  {clip(one.card.descriptor(), 160)}: expected mean {expected.level:.3f} "
+            f"({expected.low:.3f} to {expected.high:.3f}, {plural(expected.probes, 'probe')})"
+        )
     write_line("training:")
     for key, value in manifest.training.items():
         write_line(f"  {key}: {clip(_in_words(value), 200)}")

@@ -8,7 +8,8 @@ app = group(
     {
         "list": Entry("polyroute.cli.pool.list", "List the candidates and what they cost."),
         "show": Entry("polyroute.cli.pool.show", "Show one candidate in full."),
+        "add": Entry("polyroute.cli.pool.add", "Make a new model usable by a trained router."),
         "fetch": Entry("polyroute.cli.pool.fetch", "Fetch the weights of an embedded model."),
     },
-    line="Show the candidates; fetch the weights of one.",
+    line="Show the candidates; add one to a trained router; fetch the weights of one.",
 )
