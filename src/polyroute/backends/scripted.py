@@ -20,7 +20,7 @@ class Scripted:
     ----------
     say : callable
         From model id and prompt to the reply's text. It may raise
-        `polyroute.errors.BackendError`.
+        `polyroute.errors.BackendError`. A call's prefix stands at the end of the prompt.
     latency_s : callable, optional
         From model id to seconds to wait before the reply.
 
@@ -41,6 +41,7 @@ class Scripted:
         if self.latency_s is not None:
             await asyncio.sleep(self.latency_s(call.model))
         prompt = call.prompt if call.prompt is not None else trace.request.prompt
+        prompt += call.prefix
         words = self.say(call.model, prompt).split(" ")
         limit = call.merged_params(trace.request).get("max_tokens")
         finish_reason = "stop" if limit is None or len(words) <= limit else "length"

@@ -69,8 +69,8 @@ def conceal_step(step: JsonObject, content: Content) -> JsonObject:
 
 
 def _call(call: JsonObject, content: Content) -> dict[str, Json]:
-    prompt = conceal_text(call["prompt"], content)
-    return {**call, "prompt": prompt, "params": _values(call["params"], content)}
+    texts = {key: conceal_text(call[key], content) for key in ("prompt", "prefix") if key in call}
+    return {**call, **texts, "params": _values(call["params"], content)}
 
 
 def _said(wire: JsonObject, content: Content) -> dict[str, Json]:
