@@ -5,7 +5,7 @@ asks, for one hop after the other, one candidate at a time, goes to the next whe
 and may give up at any point; of all these it has the highest expected reward, by exhaustion.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from polyroute.pool import ModelCard
 from polyroute.tasks.atlas.progress import Progress
@@ -20,7 +20,6 @@ __all__ = ["Optimum"]
 class _Option:
     """A candidate for one hop."""
 
-    id: str
     usd: float
     replies: float
     """How likely it answers at all."""
@@ -32,7 +31,6 @@ _State = tuple[int, frozenset[str], float, float, int]
 """Hop, who has been tried for it, dollars spent, how likely all is right so far, rounds left."""
 
 
-@dataclass(frozen=True, slots=True)
 class Optimum:
     """Whom to ask next, for the highest expected reward.
 
@@ -48,12 +46,17 @@ class Optimum:
         The tokens of one call, for candidates that charge by the token.
     """
 
-    problem: Problem
-    weight: float = 1.0
-    call_usage: Usage = field(default_factory=lambda: Usage(20, 10))
-    _values: dict[_State, tuple[float, str | None]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    def __init__(
+        self, problem: Problem, weight: float = 1.0, *, call_usage: Usage | None = None
+    ) -> None:
+        self.problem = problem
+        self.weight = weight
+        usage = call_usage or Usage(20, 10)
+        self._options = [
+            {card.id: _option(card, hop.skill, usage) for card in problem.pool}
+            for hop in problem.hops
+        ]
+        self._values: dict[_State, tuple[float, str | None]] = {}
 
     @property
     def value(self) -> float:
@@ -63,8 +66,8 @@ class Optimum:
     def choose(self, now: Progress, rounds: int) -> str | None:
         """Return whom to ask next, with `rounds` left; `None` to give up, or after the last hop."""
         right = 1.0
-        for hop, said_by in zip(self.problem.hops, now.said_by, strict=False):
-            right *= self._option(self.problem.pool.card(said_by), hop.skill).right
+        for options, said_by in zip(self._options, now.said_by, strict=False):
+            right *= options[said_by].right
         tried = frozenset[str]() if now.ask is None else now.ask.tried
         return self._best((len(now.answers), tried, now.usd, right, rounds))[1]
 
@@ -80,18 +83,17 @@ class Optimum:
         best: tuple[float, str | None] = (-self._cost(spent), None)
         if rounds == 0:
             return best
-        for card in self.problem.pool:
-            option = self._option(card, self.problem.hops[hop].skill)
-            if card.id in tried or not option.replies:
+        for id, option in self._options[hop].items():
+            if id in tried or not option.replies:
                 continue
             paid = spent + option.usd
             known = (hop + 1, frozenset[str](), paid, right * option.right, rounds - 1)
             value = option.replies * self._best(known)[0]
             if option.replies < 1:
-                unknown = (hop, tried | {card.id}, paid, right, rounds - 1)
+                unknown = (hop, tried | {id}, paid, right, rounds - 1)
                 value += (1 - option.replies) * self._best(unknown)[0]
             if value > best[0] + 1e-12:
-                best = (value, card.id)
+                best = (value, id)
         return best
 
     def _cost(self, usd: float) -> float:
@@ -100,8 +102,9 @@ class Optimum:
             return 0.0
         return self.weight * (1.0 if worth == 0 else min(1.0, usd / worth))
 
-    def _option(self, card: ModelCard, skill: str) -> _Option:
-        right = quality(card, skill)
-        replies = 0.0 if not right else right + (1 - right) * (1 - ADMITS)
-        usd = 0.0 if card.price is None else float(card.price.cost(self.call_usage))
-        return _Option(card.id, usd, replies, right / replies if replies else 0.0)
+
+def _option(card: ModelCard, skill: str, usage: Usage) -> _Option:
+    right = quality(card, skill)
+    replies = right + (1 - right) * (1 - ADMITS) if right else 0.0
+    usd = 0.0 if card.price is None else float(card.price.cost(usage))
+    return _Option(usd, replies, right / replies if replies else 0.0)
