@@ -43,6 +43,7 @@ SPECS = {
     "automix": {"order": ["small", "large", "unpriced"], "samples": 3, "threshold": 0.5},
     "agreement": {"members": ["small", "unpriced"], "otherwise": "large"},
     "prompted": {"router": "large", "otherwise": "small"},
+    "prompted": {"router": "large", "otherwise": "small"},
     "frugal": {"order": ["small", "large"], "thresholds": [0.55], "accept": "mean"},
 }
 """Parameters of the policies that need some."""
