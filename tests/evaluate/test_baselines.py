@@ -14,8 +14,9 @@ from polyroute.evaluate.baselines import (
 )
 from polyroute.evaluate.curve import curves
 from polyroute.evaluate.harness import Conditions, evaluate
-from polyroute.evaluate.recording import cells_of, pool_of
+from polyroute.evaluate.recording import cells_of
 from polyroute.outcomes import OutcomeTable
+from polyroute.outcomes.implied import pool_of
 from polyroute.policies.fixed import Fixed
 from polyroute.protocols import Method
 

@@ -8,8 +8,8 @@ import pytest
 from polyroute.decision import Answer, Call, Route
 from polyroute.errors import ConfigError
 from polyroute.evaluate.harness import Conditions, evaluate, request_of
-from polyroute.evaluate.recording import pool_of
 from polyroute.outcomes import OutcomeTable
+from polyroute.outcomes.implied import pool_of
 from polyroute.policies.fixed import Fixed
 from polyroute.policies.random import Random
 from polyroute.protocols import Method

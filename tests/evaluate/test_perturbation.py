@@ -7,7 +7,7 @@ import pytest
 from polyroute.decision import Answer, Call, Route
 from polyroute.errors import ConfigError
 from polyroute.evaluate.perturbation import KINDS, choice_robustness, perturbed
-from polyroute.evaluate.recording import pool_of
+from polyroute.outcomes.implied import pool_of
 from polyroute.policies.fixed import Fixed
 from polyroute.policies.random import Random
 from polyroute.types import Budget

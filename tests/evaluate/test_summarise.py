@@ -6,9 +6,9 @@ import pytest
 from polyroute.evaluate.baselines import single_models
 from polyroute.evaluate.curve import curves
 from polyroute.evaluate.harness import evaluate
-from polyroute.evaluate.recording import pool_of
 from polyroute.evaluate.summarise import Precision, summarise
 from polyroute.outcomes import OutcomeTable
+from polyroute.outcomes.implied import pool_of
 from polyroute.policies.fixed import Fixed
 from polyroute.policies.random import Random
 

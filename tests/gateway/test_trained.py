@@ -9,9 +9,9 @@ from starlette.testclient import TestClient
 from polyroute import Message, Request, run_episode
 from polyroute.backends.replay import Replay
 from polyroute.config import Settings, build
-from polyroute.evaluate.recording import pool_of
 from polyroute.gateway.app import create_app
 from polyroute.outcomes import by_split, read_outcomes
+from polyroute.outcomes.implied import pool_of
 from polyroute.train.artifact import load, save
 from polyroute.train.calibrate import Goal
 from polyroute.train.examples import Examples

@@ -36,12 +36,13 @@ from polyroute.errors import ConfigError
 from polyroute.evaluate.curve import Curve, curves
 from polyroute.evaluate.harness import Conditions, Progress, evaluate
 from polyroute.evaluate.perturbation import choice_robustness
-from polyroute.evaluate.recording import cells_of, pool_of
+from polyroute.evaluate.recording import cells_of
 from polyroute.evaluate.report import write_report
 from polyroute.evaluate.report.figures import between, dollars, number, p_value, percent, signed
 from polyroute.evaluate.summarise import Precision, summarise
 from polyroute.evaluate.summary import Summary
 from polyroute.outcomes import OutcomeTable, Question, by_split, read_outcomes
+from polyroute.outcomes.implied import pool_of
 from polyroute.pool import Pool
 from polyroute.protocols import Policy
 from polyroute.spec import Spec, construct, named_cards

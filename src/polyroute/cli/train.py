@@ -15,8 +15,8 @@ from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson
 from polyroute.config import cards_of, read
 from polyroute.errors import ConfigError
-from polyroute.evaluate.recording import pool_of
 from polyroute.outcomes import OutcomeTable, by_split, read_outcomes
+from polyroute.outcomes.implied import pool_of
 from polyroute.registry import load
 from polyroute.train.artifact import Fitted, Manifest, save
 from polyroute.train.calibrate import Goal

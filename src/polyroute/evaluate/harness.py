@@ -23,9 +23,10 @@ from polyroute.episode import Episode
 from polyroute.errors import ConfigError, PolicyError
 from polyroute.evaluate.digest import digest
 from polyroute.evaluate.outcome_log import OutcomeLog
-from polyroute.evaluate.recording import Grade, Recording, pool_of, readable
+from polyroute.evaluate.recording import Grade, Recording, readable
 from polyroute.evaluate.result import Outcome, Result, gather
 from polyroute.outcomes import OutcomeTable, Question
+from polyroute.outcomes.implied import pool_of
 from polyroute.pool import Pool
 from polyroute.protocols import Estimator, FloatArray, Policy
 from polyroute.trace import Step, Trace

@@ -8,10 +8,10 @@ import pytest
 
 from polyroute.evaluate.curve import curves
 from polyroute.evaluate.harness import evaluate
-from polyroute.evaluate.recording import pool_of
 from polyroute.evaluate.report import write_report
 from polyroute.evaluate.summarise import Precision, summarise
 from polyroute.outcomes import OutcomeTable
+from polyroute.outcomes.implied import pool_of
 from polyroute.policies.fixed import Fixed
 from polyroute.policies.random import Random
 
