@@ -73,6 +73,9 @@ class Completion:
     usage: Usage | None = None
     model: str | None = None
     """The name the upstream gave itself."""
+    stop: JsonObject = field(default_factory=dict)
+    """``{"stop": …}`` where the upstream says what ended the text: a stop string, or `None` when
+    the model ended it. Empty where it does not say."""
 
 
 def parse(body: bytes | str) -> dict[str, Json]:
@@ -117,6 +120,7 @@ def read_completion(body: Mapping[str, Json]) -> Completion:
         logprobs=tuple(_logprobs(choice)) or None,
         usage=read_usage(body.get("usage")),
         model=_string(body.get("model")),
+        stop=_stop(choice),
     )
 
 
@@ -138,6 +142,7 @@ class StreamedCompletion:
         self._logprobs: list[float] = []
         self._usage: Json = None
         self._model: str | None = None
+        self._stop: JsonObject = {}
 
     def add(self, chunk: Mapping[str, Json]) -> str:
         """Take in one chunk and return the text that it adds to the first choice.
@@ -160,6 +165,8 @@ class StreamedCompletion:
     def _choice(self, choice: Mapping[str, Json]) -> str:
         self._finish_reason = _string(choice.get("finish_reason")) or self._finish_reason
         self._logprobs += _logprobs(choice)
+        if choice.get("finish_reason"):
+            self._stop = _stop(choice)
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             raise _invalid("the delta of a chunk is no object")
@@ -221,6 +228,7 @@ class StreamedCompletion:
             logprobs=tuple(self._logprobs) or None,
             usage=read_usage(self._usage),
             model=self._model,
+            stop=self._stop,
         )
 
 
@@ -337,6 +345,12 @@ def _logprobs(choice: Mapping[str, Json]) -> list[float]:
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
     found = [t.get("logprob") for t in tokens or () if isinstance(t, dict)]
     return [float(p) for p in found if isinstance(p, (int, float))]
+
+
+def _stop(choice: Mapping[str, Json]) -> JsonObject:
+    """Read vLLM's ``stop_reason`` or SGLang's ``matched_stop``; a number there is a token."""
+    said = [choice[key] for key in ("stop_reason", "matched_stop") if key in choice]
+    return {"stop": _string(said[0])} if said else {}
 
 
 def _count(wire: Mapping[str, Json], name: str) -> int | None:

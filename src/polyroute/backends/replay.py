@@ -98,6 +98,12 @@ class Replay:
             recorded is more than the call may cost: budgets are hard for recordings too.
         """
         card = trace.pool.card(call.model)
+        if call.prefix:
+            raise BackendError(
+                f"a recording cannot go on from the beginning of a turn of {card.id!r}; ask the "
+                "model itself",
+                kind="bad_request",
+            )
         rows = self._rows[self._name_in_table(card)]
         prompt = call.prompt if call.prompt is not None else trace.request.prompt
         question, similarity = self._question(prompt, rows, card)

@@ -105,6 +105,11 @@ class Tool:
             Kind ``bad_request`` if the tool raised, with its exception in words; kind
             ``unavailable`` if its process died, exhausted its memory or could not load the tool.
         """
+        if call.prefix:
+            raise BackendError(
+                f"the tool {self.tool!r} cannot go on from the beginning of a turn; ask a model",
+                kind="bad_request",
+            )
         question = call.prompt if call.prompt is not None else trace.request.prompt
         seat = self._seat()
         async with seat.lock:

@@ -19,11 +19,11 @@ from polyroute.backends.chat_completion import (
     answered_by,
     parse,
     read_completion,
-    request_body,
 )
 from polyroute.backends.openai.errors import read_retry_after, stream_error, upstream_error
 from polyroute.backends.openai.instance import Instance
 from polyroute.backends.openai.sse import Event, EventReader
+from polyroute.backends.openai.turn import as_chat, path_of, turn_body
 from polyroute.decision import Call, Failure
 from polyroute.errors import BackendError, UpstreamTimeoutError
 from polyroute.protocols import Delta, Emit
@@ -95,9 +95,11 @@ class Exchange:
     async def _ask(self, session: aiohttp.ClientSession, headers: dict[str, str]) -> Reply:
         request = self.trace.request
         stream = self.emit is not None
-        body = request_body(self.call, request, model=self._model, stream=stream)
+        body = turn_body(
+            self.call, request, model=self._model, instance=self.instance, stream=stream
+        )
         post = session.post(
-            self.instance.endpoint("chat/completions"),
+            self.instance.endpoint(path_of(self.instance)),
             # aiohttp writes bytes in one go, and warns when there are many of them
             data=body if len(body) < 2**20 else io.BytesIO(body),
             headers=headers,
@@ -113,6 +115,7 @@ class Exchange:
                 wire = parse(await read_body(response))
                 if wire.get("error"):
                     raise stream_error(wire["error"])
+                wire = as_chat(wire, self.instance)
                 return self._reply(read_completion(wire), raw=wire)
             return await self._stream(response, self.emit)
 
@@ -155,10 +158,11 @@ class Exchange:
                 error = chunk.get("error") or (chunk if event.name == "error" else None)
                 if error:
                     raise stream_error(error)
-                yield chunk
+                yield as_chat(chunk, self.instance)
 
     def _reply(self, completion: Completion, raw: JsonObject | None = None) -> Reply:
         card = self.trace.pool.card(self.call.model)
+        asked_to_stop = self.call.merged_params(self.trace.request).get("stop")
         return Reply(
             model=self.call.model,
             text=completion.text,
@@ -168,7 +172,7 @@ class Exchange:
             answered_by=answered_by(completion.model, asked=self._model, card=card),
             instance=self.instance.label,
             logprobs=completion.logprobs,
-            fields=completion.fields,
+            fields={**completion.fields, **(completion.stop if asked_to_stop else {})},
             raw=raw,
         )
 

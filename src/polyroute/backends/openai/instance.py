@@ -7,6 +7,7 @@ is read when a request is sent, and everything that is shown leaves it out.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from yarl import URL
 
@@ -45,8 +46,26 @@ class Instance:
     """Seconds from the start of the call to its end, earlier attempts included."""
     name: str | None = None
     """What traces and messages call it; host, port and path of the URL when `None`."""
+    continues: Literal["flags", "bare", "completions"] | None = None
+    """How it goes on from the prefix of a call: ``flags`` with the parameters of vLLM and SGLang
+    (``continue_final_message``), ``bare`` by itself when the last message is the assistant's
+    (llama.cpp), ``completions`` at the endpoint of that name, with `template`. `None`: not at
+    all."""
+    template: str | None = None
+    """With ``continues: completions``: the text of a conversation of one user message, up to the
+    assistant's turn, with ``{prompt}`` in the message's place. Every call is then sent so."""
 
     def __post_init__(self) -> None:
+        if (self.continues == "completions") != (self.template is not None):
+            raise ConfigError(
+                f"template goes with continues: completions, and that needs one; got continues "
+                f"{self.continues!r} and template {self.template!r:.60}"
+            )
+        if self.template is not None and "{prompt}" not in self.template:
+            raise ConfigError(
+                "a template holds {prompt}, where the user's message goes in; got "
+                f"{self.template!r:.80}"
+            )
         try:
             url = URL(self.url)
         except ValueError as error:
@@ -61,10 +80,10 @@ class Instance:
                 f"the url of instance {self.label!r} holds a user or a password; put the key into "
                 "an environment variable and its name into key_env"
             )
-        if url.path.rstrip("/").endswith("/chat/completions"):
+        if url.path.rstrip("/").endswith("/completions"):
             raise ConfigError(
                 f"the url of instance {self.label!r} is the API's base URL; leave out "
-                "'/chat/completions'"
+                "'/chat/completions' or '/completions'"
             )
         for limit in ("connect_s", "first_token_s", "total_s"):
             if not getattr(self, limit) > 0:
