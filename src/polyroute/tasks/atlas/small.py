@@ -10,32 +10,20 @@ import hashlib
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
-from typing import ClassVar, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import ClassVar
 
 from polyroute.errors import ConfigError
-from polyroute.pool import ModelCard, Pool, Price
+from polyroute.tasks.atlas.market import Market, Variant, failing, vary
 from polyroute.tasks.atlas.specialists import ANYTHING, UNKNOWN, Fact, Specialists
 from polyroute.tasks.problem import Hop, Problem, Split
 from polyroute.types import Budget, Message, Request
 
 __all__ = [
-    "AtlasSmall", "Variant", "vocabulary",
+    "AtlasSmall", "vocabulary",
     # the language
     "ENTITIES", "HELD_PAIR", "NAMES", "RELATIONS", "WORTH",
 ]  # fmt: skip
-
-Variant: TypeAlias = Literal[
-    "plain",
-    "unseen_entities",  # questions about words that were names of specialists in training
-    "unseen_relation",  # a pair of relations that training never chains
-    "unseen_specialists",  # names that were entities in training
-    "swapped_descriptors",  # the same names, each with the card of another
-    "changed_prices",  # what was cheap is dear
-    "failing_specialist",  # the specialist of the first hop no longer knows anything
-]
-"""How the world differs from the one of training."""
 
 RELATIONS = ("river", "metal", "animal", "colour", "food", "tree", "song", "leader")
 
@@ -59,18 +47,12 @@ NAMES = (
 WORTH = (5, 10, 20, 40)
 """What a right answer may be worth, in millionths of a US dollar."""
 
-_MILLIONTH = Decimal("0.000001")
-
 _UNSEEN = 12
 """So many of the names are entities where those are to be new, and the other way round."""
 
-_PRICES_OF_SPECIALISTS = (2, 3, 4)
-_PRICES_OF_GENERALISTS = (6, 7, 8)
-_PRICE_OF_THE_UNRELIABLE = 1
-_DEAREST = 9
-_SPECIALISTS = 3
-_COVERED = 0.85
-"""How likely a relation of the question has a specialist."""
+_MARKET = Market(
+    skills=RELATIONS, specialists=3, prices=(2, 3, 4), percents=(90, 100), dear_prices=(6, 7, 8)
+)
 
 
 def vocabulary() -> list[str]:
@@ -130,7 +112,10 @@ class AtlasSmall:
     hops : tuple of int, default=(1, 2)
         How many hops a question may have, equally likely; 1 to 3.
     variant : str, default="plain"
-        How the world differs from the one of training; see `Variant`.
+        How the world differs from the one of training; see `polyroute.tasks.atlas.market.Variant`.
+        ``unseen_entities`` speaks of words that were names in training, ``unseen_specialists`` is
+        named by words that were entities, so a closed vocabulary has seen them all; the unseen
+        relation is the pair `HELD_PAIR`.
     worth : tuple of int, default=(5, 10, 20, 40)
         What a right answer may be worth (`Budget.usd_per_quality`), in millionths of a US dollar,
         equally likely. A call costs 1 to 9 of them.
@@ -169,7 +154,7 @@ class AtlasSmall:
         table = _facts(draw, entities)
         while len({subject, *_walk(table, chain, subject)}) <= len(chain):
             table = _facts(draw, entities)
-        pool = self._vary(_pool(draw, names, chain))
+        pool = vary(_MARKET.draw(draw, names, chain), self.variant)
         worth = draw.choice(self.worth)
         key = f"{self.name}/{self.variant}/{split}/{seed}/{k}"
         request = Request(
@@ -178,14 +163,14 @@ class AtlasSmall:
             budget=Budget(rounds=max(4, 2 * len(chain)), usd_per_quality=worth / 1_000_000),
             seed=draw.getrandbits(31),
         )
-        failing = _first_choice(pool, chain[0]) if self.variant == "failing_specialist" else ()
+        silent = failing(pool, chain[0]) if self.variant == "failing_specialist" else frozenset()
         answers = _walk(table, chain, subject)
         queries = [f"{relation} of {{}}" for relation in chain]
         queries[0] = f"{chain[0]} of {subject}"
         return Problem(
             request=request,
             pool=pool,
-            backend=Specialists(_Facts(table), pool, request.seed, frozenset(failing)),
+            backend=Specialists(_Facts(table), pool, request.seed, silent),
             golds=(answers[-1],),
             metric="em",
             kind=f"{len(chain)}-hop",
@@ -212,51 +197,6 @@ class AtlasSmall:
             held = any(pair == HELD_PAIR for pair in itertools.pairwise(chain))
             if held == (self.variant == "unseen_relation") and _split(chain, subject) == split:
                 return chain, subject
-
-    def _vary(self, pool: Pool) -> Pool:
-        if self.variant == "swapped_descriptors":
-            others = [*pool[1:], pool[0]]
-            return Pool(
-                replace(other, id=card.id) for card, other in zip(pool, others, strict=True)
-            )
-        if self.variant == "changed_prices":
-            return Pool(replace(card, price=_price(_DEAREST - _millionths(card))) for card in pool)
-        return pool
-
-
-def _pool(draw: random.Random, names: Sequence[str], chain: Sequence[str]) -> Pool:
-    """Draw a dear generalist, a cheap unreliable one, and specialists of one relation each."""
-    skills = [relation for relation in chain if draw.random() < _COVERED]
-    while len(skills) < _SPECIALISTS:
-        skills.append(draw.choice(RELATIONS))
-    called = iter(draw.sample(names, _SPECIALISTS + 2))
-    cards = [
-        _card(next(called), skill, draw.choice(_PRICES_OF_SPECIALISTS), draw.choice((90, 100)))
-        for skill in skills
-    ]
-    cards.append(_card(next(called), ANYTHING, draw.choice(_PRICES_OF_GENERALISTS), 95))
-    quality = draw.choice((40, 50, 60))
-    cards.append(_card(next(called), ANYTHING, _PRICE_OF_THE_UNRELIABLE, quality))
-    draw.shuffle(cards)
-    return Pool(cards)
-
-
-def _card(name: str, skill: str, millionths: int, percent: int) -> ModelCard:
-    return ModelCard(
-        id=name,
-        kind="tool",
-        description=f"Knows {skill}: right {percent} times in a hundred.",
-        price=_price(millionths),
-        skills={skill: percent / 100},
-    )
-
-
-def _price(millionths: int) -> Price:
-    return Price(call=millionths * _MILLIONTH)
-
-
-def _millionths(card: ModelCard) -> int:
-    return 0 if card.price is None else int(card.price.call / _MILLIONTH)
 
 
 def _facts(draw: random.Random, entities: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -286,10 +226,3 @@ def _wording(chain: Sequence[str], subject: str) -> str:
 def _split(chain: Sequence[str], subject: str) -> Split:
     digest = hashlib.sha256(_wording(chain, subject).encode()).digest()[0] % 10
     return "test" if digest == 0 else "val" if digest == 1 else "train"
-
-
-def _first_choice(pool: Pool, relation: str) -> tuple[str, ...]:
-    """Return the id of the cheapest specialist of `relation`, or of the dearest generalist."""
-    knowing = sorted((c for c in pool if relation in c.skills), key=_millionths)
-    generalists = sorted((c for c in pool if ANYTHING in c.skills), key=_millionths)
-    return (knowing[0].id if knowing else generalists[-1].id,)
