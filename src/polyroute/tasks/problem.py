@@ -40,7 +40,7 @@ class Problem:
     golds: tuple[str, ...]
     """Right answers; any of them will do."""
     metric: str
-    """Name of the metric that compares an answer with `golds` (`polyroute.rewards.METRICS`)."""
+    """Name of the metric that compares an answer with `golds` (`polyroute.rewards.outcome`)."""
     kind: str
     """What sort of question it is (a data set, a number of hops), for reports."""
     hops: tuple[Hop, ...] = ()
