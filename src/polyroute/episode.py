@@ -7,8 +7,8 @@ of the trace; only a broken policy is an exception.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeAlias
@@ -25,7 +25,7 @@ __all__ = [
     # the loop
     "Episode", "run_episode", "stream_episode",
     # what it reports as it goes
-    "Decided", "Event", "Finished", "Replied", "Streamed",
+    "Decided", "Event", "Finished", "Replied", "Report", "Streamed",
 ]  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ _STEPS_PER_ROUND = 4
 _SPARE_STEPS = 16
 """Steps a policy may take besides: enough to walk a long cascade whose calls are all refused."""
 
-_DELTAS_AHEAD = 64
-"""Pieces of text that may wait for a slow reader before the upstream has to."""
+_EVENTS_AHEAD = 64
+"""Events that may wait for a slow reader before the episode has to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,9 @@ class Finished:
 
 Event: TypeAlias = Decided | Streamed | Replied | Finished
 
+Report: TypeAlias = Callable[[Event], Awaitable[None]]
+"""Who is told what happens."""
+
 
 async def run_episode(policy: Policy, backend: Backend, request: Request, pool: Pool) -> Trace:
     """Answer `request` by letting `policy` route it through `pool`.
@@ -101,11 +104,7 @@ async def run_episode(policy: Policy, backend: Backend, request: Request, pool: 
         If the policy raises, names a candidate that is not in the pool, does not decide in time,
         or never answers.
     """
-    episode = Episode(policy, backend, request, pool)
-    async with aclosing(episode.events(stream=False)) as events:
-        async for _ in events:
-            pass
-    return episode.trace
+    return await Episode(policy, backend, request, pool).run()
 
 
 async def stream_episode(
@@ -144,6 +143,42 @@ class Episode:
         self._streamed = False
         """Whether the reader has been given a part of a reply: then it cannot be replaced."""
 
+    async def run(self, report: Report | None = None, *, stream: bool = False) -> Trace:
+        """Run the episode to its end; see `run_episode`.
+
+        Parameters
+        ----------
+        report : callable, optional
+            Told what happens as it happens; awaiting it is the back-pressure.
+        stream : bool, default=False
+            Ask backends for the final reply in pieces.
+
+        Raises
+        ------
+        PolicyError
+            As in `run_episode`.
+        """
+        budget = self.trace.request.budget
+        self._start = time.monotonic()
+        self._deadline = None if budget.seconds is None else self._start + budget.seconds
+        tell = _nobody if report is None else report
+        for _ in range(_STEPS_PER_ROUND * budget.rounds + _SPARE_STEPS):
+            decision = await self._decide()
+            await tell(Decided(decision))
+            if isinstance(decision, Answer):
+                self._append(Step(decision, (), self._elapsed()))
+                break
+            await self._carry_out(decision, tell, stream=stream and decision.final)
+            if self._streamed or (decision.final and self.trace.final is not None):
+                break
+        else:
+            raise PolicyError(
+                f"{_name(self._policy)} took {len(self.trace.steps)} steps without an answer "
+                f"({budget.rounds} rounds were allowed); a policy must answer when it is refused"
+            )
+        await tell(Finished(self.trace))
+        return self.trace
+
     async def events(self, *, stream: bool = True) -> AsyncGenerator[Event]:
         """Run the episode; see `stream_episode`.
 
@@ -157,27 +192,24 @@ class Episode:
         PolicyError
             As in `run_episode`.
         """
-        budget = self.trace.request.budget
-        self._start = time.monotonic()
-        self._deadline = None if budget.seconds is None else self._start + budget.seconds
-        for _ in range(_STEPS_PER_ROUND * budget.rounds + _SPARE_STEPS):
-            decision = await self._decide()
-            yield Decided(decision)
-            if isinstance(decision, Answer):
-                self._append(Step(decision, (), self._elapsed()))
-                yield Finished(self.trace)
-                return
-            carried_out = self._carry_out(decision, stream=stream and decision.final)
-            async with aclosing(carried_out) as events:
-                async for event in events:
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(_EVENTS_AHEAD)
+
+        async def run() -> None:
+            try:
+                await self.run(queue.put, stream=stream)
+            finally:
+                with suppress(asyncio.QueueFull):  # full: the reader looks at the task itself
+                    queue.put_nowait(None)
+
+        task = asyncio.create_task(run())
+        try:
+            while not (task.done() and queue.empty()):
+                if (event := await queue.get()) is not None:
                     yield event
-            if self.trace.final is not None or self._streamed:
-                yield Finished(self.trace)
-                return
-        raise PolicyError(
-            f"{_name(self._policy)} took {len(self.trace.steps)} steps without an answer "
-            f"({budget.rounds} rounds were allowed); a policy must answer when it is refused"
-        )
+            task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _decide(self) -> Decision:
         try:
@@ -201,49 +233,34 @@ class Episode:
             return None
         return max(1.0, self._deadline - time.monotonic())
 
-    async def _carry_out(self, route: Route, *, stream: bool) -> AsyncGenerator[Event]:
-        """Make the calls of `route` side by side and append the step."""
+    async def _carry_out(self, route: Route, tell: Report, *, stream: bool) -> None:
+        """Make the calls of `route` side by side and append the step, whatever happens."""
         reserved = self._reserve(route)
-        queue: asyncio.Queue[Event] = asyncio.Queue(_DELTAS_AHEAD)
         replies: list[Reply | None] = [None] * len(route.calls)
-        tasks: list[asyncio.Task[None]] = []
 
-        async def run(index: int, reservation: Reservation, emit: Emit | None) -> None:
-            reply = await self._ask(reservation, emit)
-            replies[index] = reply
+        async def ask(index: int, reservation: Reservation) -> None:
+            call = route.calls[index]
+            emit = self._emitter(tell, call) if stream and len(route.calls) == 1 else None
+            reply = replies[index] = await self._ask(reservation, emit)
             if emit is not None and reply.ok and not self._streamed:
                 await emit(Delta(reply.text))
-            await queue.put(Replied(index, route.calls[index], reply))
+            await tell(Replied(index, call, reply))
 
+        made = []
         try:
-            for index, (call, item) in enumerate(zip(route.calls, reserved, strict=True)):
+            for index, item in enumerate(reserved):
                 if isinstance(item, Failure):
-                    replies[index] = _unbilled(call, item)
-                    continue
-                emit = self._emitter(queue, call) if stream and len(route.calls) == 1 else None
-                tasks.append(asyncio.create_task(run(index, item, emit)))
-            for index, reply in [(k, reply) for k, reply in enumerate(replies) if reply]:
-                yield Replied(index, route.calls[index], reply)
-            waiting = len(tasks)
-            while waiting:
-                event = await queue.get()
-                waiting -= isinstance(event, Replied)
-                yield event
+                    reply = replies[index] = _unbilled(route.calls[index], item)
+                    await tell(Replied(index, route.calls[index], reply))
+                else:
+                    made.append(ask(index, item))
+            if len(made) == 1:
+                await made.pop()
+            elif made:
+                await _all(made)
         finally:
-            await self._finish(route, replies, tasks)
-
-    async def _finish(
-        self,
-        route: Route,
-        replies: list[Reply | None],
-        tasks: list[asyncio.Task[None]],
-    ) -> None:
-        """End every call that is still running, and append the step whatever happened."""
-        for task in tasks:
-            task.cancel()
-        try:
-            await asyncio.gather(*tasks, return_exceptions=True)
-        finally:
+            for unmade in made:
+                unmade.close()
             done = tuple(
                 reply if reply is not None else _cancelled(call)
                 for call, reply in zip(route.calls, replies, strict=True)
@@ -285,10 +302,10 @@ class Episode:
         seconds = reply.seconds or time.monotonic() - start
         return replace(reply, seconds=seconds, usd=self._ledger.settle(reservation, reply))
 
-    def _emitter(self, queue: asyncio.Queue[Event], call: Call) -> Emit:
+    def _emitter(self, tell: Report, call: Call) -> Emit:
         async def emit(delta: Delta) -> None:
             self._streamed = True
-            await queue.put(Streamed(call, delta))
+            await tell(Streamed(call, delta))
 
         return emit
 
@@ -302,6 +319,22 @@ class Episode:
         if self._deadline is None:
             return None
         return asyncio.get_running_loop().time() + self._deadline - time.monotonic()
+
+
+async def _nobody(_: Event) -> None:
+    """Tell nobody."""
+
+
+async def _all(made: list[Coroutine[None, None, None]]) -> None:
+    """Await all of `made` side by side, and empty it; none is left running, whatever happens."""
+    tasks = [asyncio.create_task(each) for each in made]
+    made.clear()
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _check(route: Route, pool: Pool) -> None:

@@ -5,8 +5,8 @@ out, the connection is watched, streaming or not; and whatever was held for it i
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -15,9 +15,10 @@ from starlette.types import Receive, Scope, Send
 from polyroute.gateway.asked import Asked, Reader
 from polyroute.gateway.caller import Caller, caller_of
 from polyroute.gateway.completion import headers, report
+from polyroute.gateway.conversations import Conversations
 from polyroute.gateway.errors import ApiError, of_status
 from polyroute.gateway.keeper import Keeper
-from polyroute.gateway.run import FellBack, Happening, Outcome, Run
+from polyroute.gateway.run import FellBack, Happening, Outcome, Report, Run
 from polyroute.gateway.seams import Gate, Memory, Open, Shape, Watcher
 from polyroute.gateway.wire import (
     DisconnectedError,
@@ -52,6 +53,8 @@ class Gateway:
     """The card that answers when a policy breaks."""
     max_body_mb: int = 32
     """Longest request body, in megabytes."""
+    conversations: Conversations = field(default_factory=Conversations)
+    """Who answered each conversation last."""
     gate: Gate = field(default_factory=Open)
     memory: Memory | None = None
     watchers: tuple[Watcher, ...] = ()
@@ -79,6 +82,7 @@ class Endpoint:
         try:
             body = await read_body(scope, receive, limit_mb=gateway.max_body_mb)
             asked = gateway.reader.read(self._shape.read(decode(body)))
+            asked = gateway.conversations.known(caller, asked)
             admission = await gateway.gate.admit(caller, asked)
         except DisconnectedError:
             return
@@ -128,27 +132,27 @@ class _One:
             for watcher in gateway.watchers:
                 watcher.ended(self._caller, asked, self.outcome)
 
-    async def _events(self, *, stream: bool) -> AsyncGenerator[Happening]:
-        """Yield what happens, and tell the watchers; nothing happens when it was recalled."""
-        if self.outcome is not None:
-            return
-        async with aclosing(self._run.events(stream=stream)) as events:
-            async for event in events:
-                for watcher in self._gateway.watchers:
-                    watcher.happened(self._asked, event)
-                yield event
-        self.outcome = self._run.outcome
+    async def _carry_out(self, tell: Report, *, stream: bool) -> Outcome:
+        """Run the episode, unless its outcome was recalled, and tell the watchers."""
+        if self.outcome is None:
+            watchers, asked = self._gateway.watchers, self._asked
+
+            async def report(event: Happening) -> None:
+                for watcher in watchers:
+                    watcher.happened(asked, event)
+                await tell(event)
+
+            await self._run.carry_out(report if watchers else tell, stream=stream)
+            self.outcome = self._run.outcome
+        return self.outcome
 
     async def _whole(self, send: Send) -> None:
         """Send the answer when it is whole."""
         try:
-            async with aclosing(self._events(stream=False)) as events:
-                async for _ in events:
-                    pass
+            outcome = await self._carry_out(_silently, stream=False)
         except asyncio.CancelledError as error:
             await self._refuse(send, _cut(error))
             raise
-        outcome = self._ended()
         told = headers(outcome, self._asked)
         if outcome.error is not None:
             await self._refuse(send, outcome.error, report(outcome, self._asked), told)
@@ -160,17 +164,19 @@ class _One:
         asked = self._asked
         writer = self._shape.writer(asked)
         started = False
+
+        async def tell(event: Happening) -> None:
+            nonlocal started
+            if not (piece := writer.feed(event)):
+                return
+            if not started:
+                early = _early(asked, self._run.fell_back)
+                await start(send, 200, early | _UNBUFFERED, media=_EVENTS)
+                started = True
+            await write(send, piece, more=True)
+
         try:
-            async with aclosing(self._events(stream=True)) as events:
-                async for event in events:
-                    if not (piece := writer.feed(event)):
-                        continue
-                    if not started:
-                        early = _early(asked, self._run.fell_back)
-                        await start(send, 200, early | _UNBUFFERED, media=_EVENTS)
-                        started = True
-                    await write(send, piece, more=True)
-            outcome = self._ended()
+            outcome = await self._carry_out(tell, stream=True)
             about, told = report(outcome, asked), headers(outcome, asked)
             if outcome.error is not None and not started:
                 await self._refuse(send, outcome.error, about, told)
@@ -187,10 +193,6 @@ class _One:
             await start(send, 200, told | _UNBUFFERED, media=_EVENTS)
         await write(send, last, more=False)
 
-    def _ended(self) -> Outcome:
-        assert self.outcome is not None
-        return self.outcome
-
     async def _refuse(
         self,
         send: Send,
@@ -200,6 +202,10 @@ class _One:
     ) -> None:
         body = self._shape.error(error, about)
         await respond(send, body, status=error.status, headers={**(told or {}), **error.headers})
+
+
+async def _silently(_: Happening) -> None:
+    """Tell nobody."""
 
 
 async def _while_connected(answer: Coroutine[None, None, None], receive: Receive) -> None:

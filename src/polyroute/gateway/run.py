@@ -6,8 +6,7 @@ inside what the first one left of the budget. Both are recorded, and the reply s
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -23,7 +22,7 @@ from polyroute.records.record import Status
 from polyroute.trace import Trace
 from polyroute.types import Budget, JsonObject, Request
 
-__all__ = ["FellBack", "Happening", "Outcome", "Run"]
+__all__ = ["FellBack", "Happening", "Outcome", "Report", "Run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,10 @@ class FellBack:
         return {"name": "fixed", "model": self.card}
 
 
-Happening: TypeAlias = Decided | Streamed | Replied | FellBack
+Happening: TypeAlias = Decided | Streamed | Replied | Finished | FellBack
+
+Report: TypeAlias = Callable[[Happening], Awaitable[None]]
+"""Who is told what happens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,42 +99,38 @@ class Run:
         self._error: ApiError | None = None
         self._recorded = True
 
-    async def events(self, *, stream: bool) -> AsyncGenerator[Happening]:
-        """Yield what happens as it happens; `outcome` is there when it is over.
+    async def carry_out(self, report: Report, *, stream: bool) -> None:
+        """Run the episode, and the fallback's where it is needed; `outcome` is there then.
 
-        Closing the iterator, or cancelling the task that reads it, cancels the calls that are
-        running, and records what there was.
+        Cancelling it cancels the calls that are running, and records what there was.
 
         Parameters
         ----------
+        report : callable
+            Told what happens as it happens; awaiting it is the back-pressure.
         stream : bool
             Ask backends for the final reply in pieces.
         """
         asked = self._asked
         start = time.monotonic()
-        broken: PolicyError | None = None
-        episode = self._episode(asked.choice.policy, asked.request, asked.choice.spec, stream)
         try:
-            async with aclosing(episode) as events:
-                async for event in events:
-                    yield event
+            await self._episode(
+                asked.choice.policy, asked.request, asked.choice.spec, report, stream
+            )
         except PolicyError as error:
             broken = error
-        if broken is None:
+        else:
             return
         trace = self._traces[-1]
         self._error = self._no_fallback(broken, trace)
         if self._error is not None or self._fallback is None or trace.rest is None:
             return
         self.fell_back = FellBack(self._fallback, str(broken), asked.request.id)
-        yield self.fell_back
+        await report(self.fell_back)
         seconds = time.monotonic() - start
         request = _again(asked.request, trace.rest, seconds, id=self.fell_back.answer_id)
-        async with aclosing(
-            self._episode(Fixed(self._fallback), request, self.fell_back.spec, stream)
-        ) as events:
-            async for event in events:
-                yield event
+        policy = Fixed(self._fallback)
+        await self._episode(policy, request, self.fell_back.spec, report, stream)
 
     @property
     def begun(self) -> bool:
@@ -156,18 +154,15 @@ class Run:
         )
 
     async def _episode(
-        self, policy: Policy, request: Request, spec: JsonObject, stream: bool
-    ) -> AsyncGenerator[Decided | Streamed | Replied]:
+        self, policy: Policy, request: Request, spec: JsonObject, report: Report, stream: bool
+    ) -> None:
         """Run one episode, and keep its record however it ends."""
         episode = Episode(policy, self._backend, request, self._asked.pool)
         status: Status | None = None
         why: str | None = None
         try:
-            async with aclosing(episode.events(stream=stream)) as events:
-                async for event in events:
-                    if not isinstance(event, Finished):
-                        yield event
-        except (asyncio.CancelledError, GeneratorExit):
+            await episode.run(report, stream=stream)
+        except asyncio.CancelledError:
             status = "cancelled"
             raise
         except Exception as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from polyroute.decision import Call, Route
-from polyroute.episode import Decided, Streamed
+from polyroute.episode import Decided, Finished, Streamed
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.completion import choices, model, quoted, report, usage
 from polyroute.gateway.errors import ApiError
@@ -64,6 +64,8 @@ class Chunks:
             return self._flush() + self._piece(event)
         if isinstance(event, FellBack):
             self._lines.append(f"the policy broke; asking {event.card} instead")
+            return b""
+        if isinstance(event, Finished):
             return b""
         if isinstance(event, Decided):
             if not isinstance(event.decision, Route):
