@@ -161,9 +161,9 @@ class RouterR1:
         shown = repair(turn, dialect=self.dialect, left=self._left(trace, len(own)))
         if not just_said:
             shown = observation(
-                turn.searches,
-                trace.steps[-1].replies,
+                tuple(zip(turn.searches, trace.steps[-1].replies, strict=True)),
                 dialect=self.dialect,
+                layout=self.layout,
                 limit=self._observation_chars,
                 left=self._left(trace, len(own)),
             )

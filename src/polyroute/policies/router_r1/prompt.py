@@ -95,16 +95,23 @@ def state(budget: Budget, usd: Decimal | None, rounds: int, *, layout: Layout) -
 
 
 def observation(
-    searches: Sequence[Search], replies: Sequence[Reply], *, dialect: Dialect, limit: int, left: str
+    exchanges: Sequence[tuple[Search, Reply]],
+    *,
+    dialect: Dialect,
+    layout: Layout,
+    limit: int,
+    left: str,
 ) -> str:
     """Return what the router model sees of the replies to a turn's searches.
 
     Parameters
     ----------
-    searches, replies
-        One reply for each search.
+    exchanges : sequence of (Search, Reply)
+        What was asked, and what came back.
     dialect : {"polyroute", "paper", "code"}
         ``paper`` and ``code`` show the text alone, and ``None`` for a failure.
+    layout : {"full", "brief"}
+        ``full`` says why there is no reply, ``brief`` says ``none``.
     limit : int
         Most characters of one reply. What is cut says so; the closing tag always stands.
     left : str
@@ -112,11 +119,11 @@ def observation(
     """
     tag = information_tag(dialect)
     if dialect != "polyroute":
-        text = "\n".join(observe(r, limit=limit) if r.ok else "None" for r in replies)
+        text = "\n".join(observe(r, limit=limit) if r.ok else "None" for _, r in exchanges)
         return f"\n\n<{tag}>{text}</{tag}>\n\n"
     lines = [
-        f"{search.model}: {_one_block(reply, limit)}"
-        for search, reply in zip(searches, replies, strict=True)
+        f"{search.model}: {'none' if layout == 'brief' and not reply.ok else _block(reply, limit)}"
+        for search, reply in exchanges
     ]
     return "\n" + "\n".join([f"<{tag}>", *lines, left, f"</{tag}>"]) + "\n"
 
@@ -215,7 +222,7 @@ _WORDS = 6
 """Words of a description in the brief layout."""
 
 
-def _one_block(reply: Reply, limit: int) -> str:
+def _block(reply: Reply, limit: int) -> str:
     """Return a reply whose further lines are indented, so that none looks like another reply."""
     return "\n  ".join(line.strip() for line in observe(reply, limit=limit).splitlines())
 
