@@ -13,7 +13,7 @@ from polyroute.policies.fixed import Fixed
 from polyroute.policies.greedy import Greedy
 from polyroute.policies.threshold import Threshold
 from polyroute.train import calibrate as module
-from polyroute.train.calibrate import Goal, calibrate
+from polyroute.train.calibrate import Goal, calibrate, folds
 from polyroute.train.examples import Examples
 
 POOL = Pool([ModelCard(id="small"), ModelCard(id="large"), ModelCard(id="other")])
@@ -85,7 +85,7 @@ def _simulated(seed, size=600):
 def test_the_lowest_bill_that_reaches_the_quality_is_found():
     chance_NM, held = _simulated(1)
     policy = Greedy(Rows(chance_NM), Rows(np.log10(held.usd_NM)))
-    knob, found = calibrate(policy, Goal(quality=0.95), held)
+    knob, found = calibrate(policy, Goal(quality=0.95, sure=0), held)
     assert found["reached"]
     assert found["best_single"] == "large"
     assert found["got_quality"] >= 0.95 * found["best_single_quality"]
@@ -96,6 +96,53 @@ def test_the_lowest_bill_that_reaches_the_quality_is_found():
         if held.quality_NM[rows, chosen].mean() >= 0.95 * found["best_single_quality"]:
             assert held.usd_NM[rows, chosen].mean() >= found["got_usd"] * 0.99
     assert 0 < knob["usd_per_quality"] < 1
+
+
+def test_a_quality_is_reached_with_a_margin_and_the_margin_is_what_new_questions_take():
+    short = {0: 0, 1.645: 0}
+    for seed in range(30):
+        chance_NM, held = _simulated(seed, 150)
+        new_NM, fresh = _simulated(seed + 100, 3000)
+        for sure in short:
+            policy = Greedy(Rows(chance_NM), Rows(np.log10(held.usd_NM)))
+            knob, _ = calibrate(policy, Goal(quality=0.95, sure=sure), held)
+            w = knob["usd_per_quality"]
+            chosen = np.argmax(new_NM - (fresh.usd_NM / w if w else 0), axis=1)
+            got = new_NM[np.arange(3000), chosen].mean()
+            short[sure] += got < 0.95 * new_NM.mean(axis=0).max()
+    assert short[0] > short[1.645]
+    assert short[1.645] <= 6
+
+
+def test_folds_are_judged_together():
+    chance_NM, held = _simulated(3)
+    policy = Greedy(Rows(chance_NM), Rows(np.log10(held.usd_NM)))
+    parts = [judged for _, judged in folds(held)]
+    assert sorted(r.id for part in parts for r in part.requests) == sorted(
+        r.id for r in held.requests
+    )
+    pairs = [(policy, part) for part in parts]
+    (first, one), *more = pairs
+    goal = Goal(quality=0.95)
+    knob, found = calibrate(first, goal, one, *more)
+    whole, said = calibrate(policy, goal, held)
+    assert knob == whole
+    assert found["got_quality"] == pytest.approx(said["got_quality"])
+
+
+def test_a_threshold_is_set_for_a_quality_with_the_fewest_calls_to_the_strong_model():
+    rng = np.random.default_rng(0)
+    easy = rng.random(800) < 0.5
+    quality = np.stack([easy, np.ones(800), np.zeros(800)], axis=1)
+    predicted = np.clip(quality + 0.1 * rng.standard_normal(quality.shape), 0, 1)
+    held = examples(quality, np.full(quality.shape, math.nan))
+    policy = Threshold("large", "small", Rows(predicted))
+    knob, found = calibrate(policy, Goal(quality=1.0), held)
+    assert found["reached"]
+    assert found["got_usd"] == pytest.approx((~easy).mean(), abs=0.01)
+    assert 0.5 < knob["threshold"] < 1
+    knob, found = calibrate(policy, Goal(quality=1.2), held)
+    assert (knob["threshold"], found["reached"]) == (0.0, False)
 
 
 def test_a_quality_out_of_reach_means_quality_only():

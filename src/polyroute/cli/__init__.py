@@ -24,7 +24,7 @@ class _Commands(LazyGroup):
         "pool": Entry("polyroute.cli.pool", "Show the candidates; fetch the weights of one."),
         "data": Entry("polyroute.cli.data", "Collect, import, describe and divide outcome tables."),
         "evaluate": Entry("polyroute.cli.evaluate", "Compare routers on recorded outcomes."),
-        "train": Entry("polyroute.cli.train", "Train a router on recorded outcomes."),
+        "train": Entry("polyroute.cli.training", "Train a router on recorded outcomes."),
         "artifact": Entry("polyroute.cli.artifact", "Show, verify and describe trained routers."),
         "policies": Entry("polyroute.cli.policies", "List the policies: when, what and how."),
         "config": Entry("polyroute.cli.config", "Write a configuration, or check one."),

@@ -30,12 +30,21 @@ class LazyGroup(TyperGroup):
     """A command group whose commands are the entries of `table`."""
 
     table: ClassVar[Mapping[str, Entry]] = {}
+    otherwise: ClassVar[str | None] = None
+    """The command that is meant when the first word is none of the table's."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - as above it
         super().__init__(**settings)
         self.commands = {
             name: TyperCommand(name, help=entry.line) for name, entry in self.table.items()
         }
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - as above it
+        """Put the word that may be left out in front of `args`."""
+        known = {*self.table, *ctx.help_option_names}
+        if self.otherwise is not None and args and args[0] not in known:
+            args = [self.otherwise, *args]
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - as above it
         """Return the command that `args` name, imported."""
@@ -54,7 +63,7 @@ def command() -> typer.Typer:
     return typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-def group(entries: Mapping[str, Entry], *, line: str) -> typer.Typer:
+def group(entries: Mapping[str, Entry], *, line: str, otherwise: str | None = None) -> typer.Typer:
     """Return the application of a group of `entries`.
 
     Parameters
@@ -63,8 +72,10 @@ def group(entries: Mapping[str, Entry], *, line: str) -> typer.Typer:
         The commands by name, in the order of the help.
     line : str
         What the help of the group itself says.
+    otherwise : str, optional
+        The command that is meant when the first word is none of `entries`.
     """
-    commands = type("Commands", (LazyGroup,), {"table": entries})
+    commands = type("Commands", (LazyGroup,), {"table": entries, "otherwise": otherwise})
     app = typer.Typer(
         cls=commands,
         help=line,

@@ -130,7 +130,7 @@ def named(text: str, offered: Sequence[ModelCard]) -> ModelCard | None:
     Examples
     --------
     >>> cards = [ModelCard(id="small", aliases=("s-1",)), ModelCard(id="large")]
-    >>> [named(text, cards) and named(text, cards).id for text in ["`Large`.", "s-1", "a large one"]]
+    >>> [getattr(named(text, cards), "id", None) for text in ["`Large`.", "s-1", "a large one"]]
     ['large', 'small', None]
     """
     lines = [line for line in text.splitlines() if line.strip()]

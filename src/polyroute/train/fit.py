@@ -18,7 +18,7 @@ from polyroute.protocols import Encoder, Estimator, FloatArray, Policy
 from polyroute.registry import Family, load
 from polyroute.spec import Spec, construct, nearest, normal
 from polyroute.train.artifact import Fitted, estimators_of
-from polyroute.train.calibrate import Goal, calibrate
+from polyroute.train.calibrate import Goal, calibrate, folds
 from polyroute.train.examples import Examples
 from polyroute.train.items import Items
 from polyroute.types import Json, JsonObject
@@ -60,9 +60,9 @@ def fit(plan: Plan, examples: Examples, *, say: Callable[[str], None] = lambda _
         The policy, the hyper-parameters to try, and the goal of its knob.
     examples : Examples
         What to learn from. A fifth of it, by question, decides among the values of the grid (by
-        the mean squared error of the estimators) and sets the knob; afterwards the estimators are
-        fitted to all of it. Those of a conformal policy are not: its guarantee holds for the
-        estimator that it was calibrated with.
+        the mean squared error of the estimators) and sets the knob; a knob for a quality is set on
+        all of it, by five folds. Afterwards the estimators are fitted to all of it. Those of a
+        conformal policy are not: its guarantee holds for the estimator that it was calibrated with.
     say : callable, optional
         Told what is being done.
 
@@ -88,8 +88,15 @@ def fit(plan: Plan, examples: Examples, *, say: Callable[[str], None] = lambda _
         training |= {"held_out": len(held), "seed": plan.seed}
         spec, policy, tried = _best_of(spec, plan.grid, part, held, say)
         training["tried"] = tried
-        say(f"calibrating on {len(held)} questions held out")
-        knob, found = calibrate(policy, plan.goal, held)
+        if plan.goal.quality is None:
+            say(f"calibrating on {len(held)} questions held out")
+            pairs = [(policy, held)]
+        else:
+            say(f"calibrating on {len(examples)} questions, each by a fit that did not see it")
+            parts = folds(examples, seed=plan.seed)
+            pairs = [(_fitted(spec, rest), judged) for rest, judged in parts]
+        (first, held), *more = pairs
+        knob, found = calibrate(first, plan.goal, held, *more)
         spec, training["goal"] = {**spec, **knob}, found
     if plan.goal.refits:
         say(f"fitting to {len(examples)} questions")

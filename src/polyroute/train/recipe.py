@@ -23,6 +23,7 @@ class GoalSettings(_Strict):
     quality: float | None = None
     strong_share: float | None = None
     alpha: float | None = None
+    sure: float = 1.645
 
 
 class Recipe(_Strict):

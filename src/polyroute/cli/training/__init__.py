@@ -1,0 +1,20 @@
+"""`polyroute train`: from recorded outcomes to a router that can be evaluated and served."""
+
+from polyroute.cli.lazy import Entry, group
+
+__all__ = ["app"]
+
+app = group(
+    {
+        "policy": Entry(
+            "polyroute.cli.train", "Train greedy, threshold or conformal; the word may be left out."
+        ),
+        "hybrid": Entry(
+            "polyroute.cli.training.hybrid", "Train Hybrid-LLM: two models, soft labels."
+        ),
+        "frugal": Entry("polyroute.cli.training.frugal", "Train a cascade that judges replies."),
+        "agreement": Entry("polyroute.cli.training.agreement", "Choose models that have to agree."),
+    },
+    line="Train a router on recorded outcomes.",
+    otherwise="policy",
+)
