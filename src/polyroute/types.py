@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from polyroute.errors import ConfigError
 
-__all__ = ["Budget", "Json", "JsonObject", "Message", "Request", "Usage"]
+__all__ = ["Budget", "Conversation", "Json", "JsonObject", "Message", "Request", "Usage"]
 
 Json: TypeAlias = Any
 """A value that JSON can express. Values that hold one treat it as read-only."""
@@ -116,6 +116,28 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """What a request goes on with.
+
+    Raises
+    ------
+    ConfigError
+        If `switch_cost` is not from 0 to 1.
+    """
+
+    id: str | None = None
+    """As its client names it; `None` when only the cost of leaving is said."""
+    model: str | None = None
+    """The candidate that gave the last answer, where that is known."""
+    switch_cost: float | None = None
+    """Quality, 0 to 1, that another candidate must gain; `None`: what the policy is set to."""
+
+    def __post_init__(self) -> None:
+        if self.switch_cost is not None and not 0 <= self.switch_cost <= 1:
+            raise ConfigError(f"switch_cost must be 0 to 1, got {self.switch_cost!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A conversation that wants one answer."""
 
@@ -127,6 +149,8 @@ class Request:
     params: JsonObject = field(default_factory=dict)
     """Parameters of the answer (`temperature`, `tools`, `response_format`, unknown ones), as
     they came; they go with every call that carries the request's own messages."""
+    conversation: Conversation | None = None
+    """What it goes on with, where a client says so."""
 
     @property
     def prompt(self) -> str:

@@ -6,6 +6,7 @@ variable.
 """
 
 from polyroute.config.build import Setup, build, cards_of, open_records, state_folder
+from polyroute.config.learning import LearningSettings
 from polyroute.config.read import DEFAULT, find, parse, read
 from polyroute.config.server import ServerSettings
 from polyroute.config.settings import (
@@ -19,8 +20,8 @@ from polyroute.config.strict import Usd
 
 __all__ = [
     # what a file says
-    "BudgetSettings", "CardSettings", "PriceSettings", "RecordSettings", "ServerSettings",
-    "Settings", "Usd",
+    "BudgetSettings", "CardSettings", "LearningSettings", "PriceSettings", "RecordSettings",
+    "ServerSettings", "Settings", "Usd",
     # reading and building
     "DEFAULT", "Setup", "build", "cards_of", "find", "open_records", "parse", "read",
     "state_folder",

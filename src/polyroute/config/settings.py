@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from polyroute.config.learning import LearningSettings
 from polyroute.config.server import ServerSettings
 from polyroute.config.strict import Strict, Usd
 from polyroute.pool import Kind, Modality
@@ -72,4 +73,5 @@ class Settings(Strict):
     """The card that answers when a policy breaks; without one the request fails."""
     budget: BudgetSettings = BudgetSettings()
     records: RecordSettings = RecordSettings()
+    learning: LearningSettings = LearningSettings()
     server: ServerSettings = ServerSettings()

@@ -16,10 +16,12 @@ from polyroute.config import Setup
 from polyroute.gateway.asked import Reader
 from polyroute.gateway.auth import Auth
 from polyroute.gateway.catalogue import Catalogue
+from polyroute.gateway.conversations import Conversations
 from polyroute.gateway.endpoint import Endpoint, Gateway
 from polyroute.gateway.errors import ApiError, of_status
 from polyroute.gateway.feedback import FeedbackEndpoint
 from polyroute.gateway.keeper import Keeper
+from polyroute.gateway.learner import Learner
 from polyroute.gateway.shapes.chat import Chat
 from polyroute.gateway.wire import encode
 from polyroute.types import JsonObject
@@ -42,16 +44,20 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> Starlette:
     ConfigError
         If a card of the pool has the name of a policy.
     """
-    catalogue = Catalogue(setup)
+    learner = Learner(setup)
+    catalogue = Catalogue(setup, learner.newest)
     keeper = Keeper(setup.records, setup.settings.records.content)
     backend = ByCard(setup.backends)
     server = setup.settings.server
+    conversations = Conversations()
     gateway = Gateway(
         reader=Reader(setup, catalogue),
         backend=backend,
         keeper=keeper,
         fallback=setup.settings.fallback,
         max_body_mb=server.max_body_mb,
+        conversations=conversations,
+        watchers=(conversations, learner) if learner.learns else (conversations,),
     )
     chat = Endpoint(gateway, Chat(server.rounds))
     pages = _Pages(setup, catalogue, keeper)
@@ -61,13 +67,14 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> Starlette:
         try:
             yield
         finally:
+            await learner.close()
             await backend.close()
             await keeper.close()
 
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
-            Route("/v1/feedback", FeedbackEndpoint(keeper), methods=["POST"]),
+            Route("/v1/feedback", FeedbackEndpoint(keeper, learner), methods=["POST"]),
             Route("/v1/models", pages.models),
             Route("/v1/models/{name:path}", pages.model),
             Route("/v1/traces/{id}", pages.trace),

@@ -19,7 +19,7 @@ from polyroute.gateway.catalogue import Catalogue, Choice, find
 from polyroute.gateway.errors import ApiError, InvalidError
 from polyroute.pool import Pool
 from polyroute.spec import nearest
-from polyroute.types import Budget, Json, JsonObject, Message, Request
+from polyroute.types import Budget, Conversation, Json, JsonObject, Message, Request
 
 __all__ = ["Asked", "Options", "Reader"]
 
@@ -54,6 +54,17 @@ class Options(BaseModel):
     """The only cards that may be asked."""
     deny: tuple[str, ...] = ()
     """Cards that may not be asked."""
+    conversation: str | None = Field(None, min_length=1, max_length=200)
+    """Names the conversation, so that it is known who answered it last."""
+    switch_cost: float | None = Field(None, ge=0, le=1)
+    """Quality, 0 to 1, that another candidate than that one must gain."""
+
+    @property
+    def continues(self) -> Conversation | None:
+        """What the request goes on with; who answered last is not known here."""
+        if self.conversation is None and self.switch_cost is None:
+            return None
+        return Conversation(id=self.conversation, switch_cost=self.switch_cost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +147,7 @@ class Reader:
             budget=self._tighter(options),
             seed=secrets.randbits(_SEED_BITS) if seed is None else seed,
             params=params,
+            conversation=options.continues,
         )
 
     def _tighter(self, options: Options) -> Budget:

@@ -6,6 +6,7 @@ is an error that lists the near ones; nothing is ever rerouted to something else
 
 import difflib
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -46,6 +47,8 @@ class Catalogue:
     ----------
     setup : Setup
         Its pool and its policies.
+    newest : callable, optional
+        From a policy as it was configured to what it has become; the same by default.
 
     Raises
     ------
@@ -53,7 +56,10 @@ class Catalogue:
         If a card has a name that stands for a policy.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(
+        self, setup: Setup, newest: Callable[[Choice], Choice] = lambda choice: choice
+    ) -> None:
+        self._newest = newest
         self._pool = setup.pool
         self._created = int(time.time())
         self._setup = setup
@@ -123,6 +129,9 @@ class Catalogue:
         return self._card_entry(card)
 
     def _named(self, name: str, *, param: str) -> Choice:
+        return self._newest(self._found(name, param=param))
+
+    def _found(self, name: str, *, param: str) -> Choice:
         if name not in self._policies:
             if name not in names("policies"):
                 written = name if param == "policy" else f"{PREFIX}/{name}"

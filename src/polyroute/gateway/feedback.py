@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from polyroute.errors import RecordError
 from polyroute.gateway.errors import ApiError, InvalidError
 from polyroute.gateway.keeper import Keeper
+from polyroute.gateway.learner import Learner
 from polyroute.gateway.wire import DisconnectedError, decode, read_body, refuse, respond
 from polyroute.records.feedback import Feedback, FeedbackLog
 
@@ -29,10 +30,13 @@ class FeedbackEndpoint:
     ----------
     keeper : Keeper
         Knows which traces there are. The feedback is kept in a file beside its store.
+    learner : Learner
+        Learns from it.
     """
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, learner: Learner) -> None:
         self._keeper = keeper
+        self._learner = learner
         path = getattr(keeper.store, "path", None)
         self._log = None if path is None else FeedbackLog.beside(path)
 
@@ -46,10 +50,19 @@ class FeedbackEndpoint:
         except ApiError as error:
             await refuse(send, error)
             return
+        if self._learner.learns:
+            await self._learn()
         about = {"trace_id": feedback.trace_id, "reward": feedback.reward}
         await respond(
             send, {"object": "feedback", **about, "created_at": feedback.created_at}, headers={}
         )
+
+    async def _learn(self) -> None:
+        """Learn from what is new in the file; what cannot be learned now is not lost."""
+        try:
+            await asyncio.to_thread(self._learner.learn)
+        except RecordError as error:
+            _log.warning("%s", error)
 
     async def _keep(self, body: bytes) -> Feedback:
         if self._log is None:

@@ -17,6 +17,7 @@ from polyroute.decision import Answer, Call, Decision, Failure, Route
 from polyroute.errors import ConfigError
 from polyroute.pool import CardId, ModelCard, Pool
 from polyroute.protocols import Estimator, FloatArray, Method
+from polyroute.signals.continuation import cache_saving_usd, previous_model, switch_cost
 from polyroute.signals.modality import modalities, takes
 from polyroute.trace import Trace
 from polyroute.types import Request, Usage
@@ -75,11 +76,15 @@ class Greedy:
         or has the mean or the lowest of the known predictions on this request.
     completion_tokens : int, default=300
         Expected length of an answer, in tokens, where `cost` does not say.
+    switch_cost : float, default=0
+        Quality that leaving the candidate of the conversation's last answer must gain, 0 to 1,
+        where it is known who that was; a request may ask for another one. That candidate's
+        expected price is what it is with the conversation in its cache.
 
     Raises
     ------
     ConfigError
-        If `usd_per_quality` or `completion_tokens` is negative.
+        If `usd_per_quality` or `completion_tokens` is negative, or `switch_cost` not 0 to 1.
 
     Notes
     -----
@@ -107,12 +112,15 @@ class Greedy:
     models: tuple[CardId, ...] | None = None
     prior: Literal["last", "mean", "lowest"] = "last"
     completion_tokens: int = 300
+    switch_cost: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("usd_per_quality", "completion_tokens"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be a number, 0 or more, got {value!r}")
+        if not 0 <= self.switch_cost <= 1:
+            raise ConfigError(f"switch_cost must be 0 to 1, got {self.switch_cost!r}")
 
     def candidates(self, pool: Pool) -> tuple[ModelCard, ...]:
         """Return the cards of `pool` that may be asked, in its order."""
@@ -135,7 +143,10 @@ class Greedy:
         """
         predicted_NM = np.full((len(requests), len(pool)), math.nan)
         if self.cost is not None:
-            predicted_NM = 10.0 ** self.cost.predict(requests, pool)
+            saving_NM = np.array(
+                [[cache_saving_usd(card, one) for card in pool] for one in requests], float
+            ).reshape(predicted_NM.shape)
+            predicted_NM = np.maximum(10.0 ** self.cost.predict(requests, pool) - saving_NM, 0.0)
         if not np.isnan(predicted_NM).any():
             return predicted_NM
         usd_NM = np.array([[self._by_card(card, one) for card in pool] for one in requests])
@@ -143,7 +154,9 @@ class Greedy:
 
     def _by_card(self, card: ModelCard, request: Request) -> float:
         usage = Usage(input=_tokens(request), output=self.completion_tokens)
-        return math.nan if card.price is None else float(card.price.cost(usage))
+        if card.price is None:
+            return math.nan
+        return float(card.price.cost(usage)) - cache_saving_usd(card, request)
 
     async def decide(self, trace: Trace) -> Decision:
         """Return one final call to the best candidate that has not failed."""
@@ -191,12 +204,15 @@ class Greedy:
         dollars = self.expected_usd([request], pool)[0]
         prices = [float(dollars[pool.index_of(card.id)]) for card in cards]
         unknown = self._of_the_unknown(qualities)
+        before, leaving = previous_model(request), switch_cost(request, self.switch_cost)
         found = []
         for card, quality, price in zip(cards, qualities, prices, strict=True):
             usd = None if math.isnan(price) else price
             worth = unknown if math.isnan(quality) else quality
             if willingness and usd is not None:
                 worth -= usd / willingness
+            if before is not None and card.id != before:
+                worth -= leaving
             found.append(_Candidate(card, quality, usd, worth, bool(willingness) and usd is None))
         return sorted(found, key=_order)
 

@@ -8,30 +8,35 @@ from decimal import Decimal
 
 from polyroute.decision import Failure, decision_from_json
 from polyroute.trace import Reply, Step
-from polyroute.types import Budget, Json, JsonObject, Message, Request, Usage
+from polyroute.types import Budget, Conversation, Json, JsonObject, Message, Request, Usage
 
 __all__ = ["flat", "request_from_json", "request_to_json", "step_from_json", "step_to_json"]
 
 
 def request_to_json(request: Request) -> JsonObject:
     """Return the JSON form of a request, without its id."""
-    return {
+    wire: dict[str, Json] = {
         "messages": [message.to_json() for message in request.messages],
         "params": request.params,
         "budget": {**flat(request.budget), "usd": _decimal_to_json(request.budget.usd)},
         "seed": request.seed,
     }
+    if request.conversation is not None:
+        wire["conversation"] = flat(request.conversation)
+    return wire
 
 
 def request_from_json(wire: JsonObject, id: str) -> Request:
     """Read what `request_to_json` wrote."""
     budget = {**wire["budget"], "usd": _decimal(wire["budget"]["usd"])}
+    said = wire.get("conversation")
     return Request(
         id=id,
         messages=tuple(Message.from_json(message) for message in wire["messages"]),
         budget=Budget(**budget),
         seed=wire["seed"],
         params=wire["params"],
+        conversation=None if said is None else Conversation(**said),
     )
 
 
@@ -82,7 +87,7 @@ def _reply_from_json(wire: JsonObject) -> Reply:
     )
 
 
-def flat(value: Usage | Failure | Budget) -> dict[str, Json]:
+def flat(value: Usage | Failure | Budget | Conversation) -> dict[str, Json]:
     """Return the fields, without the deep copies of `dataclasses.asdict`."""
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 

@@ -51,7 +51,10 @@ def conceal_request(request: JsonObject, content: Content) -> JsonObject:
         {key: value if key == "role" else conceal_text(value, content) for key, value in m.items()}
         for m in request["messages"]
     ]
-    return {**request, "messages": messages, "params": _values(request["params"], content)}
+    concealed = {**request, "messages": messages, "params": _values(request["params"], content)}
+    if (said := request.get("conversation")) is not None:
+        concealed["conversation"] = {**said, "id": conceal_text(said["id"], content)}
+    return concealed
 
 
 def conceal_step(step: JsonObject, content: Content) -> JsonObject:

@@ -9,7 +9,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,11 +120,37 @@ class FeedbackLog:
 
     def __iter__(self) -> Iterator[Feedback]:
         """Yield all readable feedback, oldest first; a line cut by a crash is passed over."""
-        for line in self._lines():
-            try:
-                yield Feedback.from_line(line)
-            except RecordError:
-                continue
+        yield from _readable(self._lines())
+
+    def since(self, offset: int, *, until: int | None = None) -> tuple[list[Feedback], int]:
+        """Return the feedback after byte `offset`, oldest first, and the byte where it ends.
+
+        Parameters
+        ----------
+        offset : int
+            0, or what an earlier call returned.
+        until : int, optional
+            Byte at which to stop; the end of the file by default.
+
+        Raises
+        ------
+        RecordError
+            If the file cannot be read.
+
+        Notes
+        -----
+        A last line that is not whole yet is left for the next time.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                content = file.read(-1 if until is None else max(0, until - offset))
+        except FileNotFoundError:
+            return [], offset
+        except OSError as error:
+            raise RecordError(f"cannot read {self.path}: {error.strerror or error}") from error
+        whole = content[: content.rfind(b"\n") + 1]
+        return list(_readable(whole.splitlines(keepends=True))), offset + len(whole)
 
     def rewards(self) -> dict[str, float]:
         """Return the newest reward of each trace, by its id."""
@@ -142,6 +168,14 @@ class FeedbackLog:
             return
         except OSError as error:
             raise RecordError(f"cannot read {self.path}: {error.strerror or error}") from error
+
+
+def _readable(lines: Iterable[bytes]) -> Iterator[Feedback]:
+    for line in lines:
+        try:
+            yield Feedback.from_line(line)
+        except RecordError:
+            continue
 
 
 def _ends_a_line(descriptor: int) -> bool:

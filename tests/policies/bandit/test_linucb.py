@@ -13,7 +13,7 @@ from polyroute import ModelCard, Pool, Price, Request, Trace
 from polyroute.errors import ConfigError
 from polyroute.policies.bandit.linucb import LinearState, LinUCB
 from polyroute.trace import Reply, Step
-from polyroute.train.online import Online, PageHinkley
+from polyroute.policies.bandit.online import Online, PageHinkley
 
 POOL = Pool([ModelCard(id=name) for name in "ab"])
 PROMPTS = [

@@ -20,6 +20,7 @@ from polyroute.errors import ConfigError, RecordError
 from polyroute.records.record import Record
 from polyroute.records.replay import Difference, Replay, counterfactual
 from polyroute.records.replay import replay as derive
+from polyroute.records.snapshots import Snapshots
 from polyroute.records.store import RecordStore
 from polyroute.spec import construct
 from polyroute.types import Json
@@ -49,7 +50,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     """
     store = store_from(config)
     records = _wanted(store, id, every=every)
-    question = _Question(policy, max_usd, max_rounds, config)
+    question = _Question(policy, max_usd, max_rounds, config, store)
     answers = [question.ask(record) for record in records]
     if as_json:
         said = [_to_json(answer) for answer in answers]
@@ -94,6 +95,7 @@ class _Question:
     max_usd: Decimal | None
     max_rounds: int | None
     config: Path | None
+    store: RecordStore
 
     @property
     def is_what_if(self) -> bool:
@@ -103,7 +105,7 @@ class _Question:
         """Derive the decisions of `record` again."""
         trace = record.trace()
         if self.policy is None:
-            chosen = _own(record)
+            chosen = _own(record, self.store)
         else:
             chosen = choose(self.policy, configured_specs(self.config), trace.pool)
         if not self.is_what_if:
@@ -119,20 +121,22 @@ class _Question:
         return _Answer(record, chosen, result)
 
 
-def _own(record: Record) -> Chosen:
+def _own(record: Record, store: RecordStore) -> Chosen:
     """Build the policy of the record anew.
 
     Raises
     ------
     RecordError
-        If the record does not say what it was built from.
+        If the record does not say what it was built from, or what it had learned then is gone.
     """
     if record.policy is None:
         raise RecordError(
             f"the record {record.id!r} does not say what its policy was built from; name one with "
             "--policy"
         )
-    return Chosen(construct("policies", record.policy, where="the record's policy"), record.policy)
+    path = getattr(store, "path", None)
+    spec = record.policy if path is None else Snapshots.beside(path).resolved(record.policy)
+    return Chosen(construct("policies", spec, where="the record's policy"), record.policy)
 
 
 def _write(answers: list[_Answer]) -> None:

@@ -1,1 +1,1 @@
-"""Routers that learn from feedback while they serve; the learner is `polyroute.train.online`."""
+"""Routers that learn from feedback while they serve, and what makes them learn: `online`."""

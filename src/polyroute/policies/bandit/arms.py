@@ -16,11 +16,12 @@ from polyroute.decision import Answer, Call, Decision, Failure, Route
 from polyroute.errors import ConfigError
 from polyroute.pool import ModelCard
 from polyroute.protocols import FloatArray
+from polyroute.signals.continuation import previous_model, switch_cost, warm_tokens
 from polyroute.signals.modality import takes
 from polyroute.trace import Trace
 from polyroute.types import Request, Usage
 
-__all__ = ["Arms", "Terms", "drawn", "end", "outcomes", "previous_model"]
+__all__ = ["Arms", "Terms", "drawn", "end", "outcomes"]
 
 _MOST_TRIES = 8
 """Candidates tried before giving up: refused calls are no rounds, so rounds do not bound them."""
@@ -88,7 +89,8 @@ class Arms:
             known = np.where(np.isnan(usd), np.nanmax([0.0, *usd]), usd)
             handicap += known / max(worth, 1e-12)
         if before is not None:
-            handicap += [terms.switch_cost * (card.id != before) for card in left]
+            cost = switch_cost(trace.request, terms.switch_cost)
+            handicap += [cost * (card.id != before) for card in left]
         return cls(ids=tuple(card.id for card in left), usd=usd, handicap=handicap)
 
     def allowed(self, mean: FloatArray, terms: Terms, explored_usd: float) -> NDArray[np.bool_]:
@@ -172,24 +174,11 @@ def outcomes(trace: Trace, reward: float) -> Sequence[tuple[str, float]]:
 _NOBODYS_FAULT = frozenset({"budget", "cancelled", "refusal", "auth", "bad_request"})
 
 
-def previous_model(request: Request) -> str | None:
-    """Return the candidate that gave the last assistant message, where the message says so.
-
-    It is the field ``model`` of that message. OpenAI's clients do not send one: a caller who
-    wants conversations to stay where they are adds it.
-    """
-    for message in reversed(request.messages):
-        if message.role == "assistant":
-            named = message.fields.get("model")
-            return named if isinstance(named, str) else None
-    return None
-
-
 def _usd(card: ModelCard, request: Request, before: str | None, terms: Terms) -> float:
     """Return the expected price of a call, the warm cache of the last model included."""
     if card.price is None:
         return float("nan")
     lengths = [len(message.text) // _CHARACTERS_PER_TOKEN for message in request.messages]
-    warm = sum(lengths[:-1]) if card.id == before else 0
+    warm = warm_tokens(request) if card.id == before else 0
     usage = Usage(input=sum(lengths) - warm, cached=warm, output=terms.completion_tokens)
     return float(card.price.cost(usage))

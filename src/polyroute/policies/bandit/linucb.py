@@ -66,12 +66,12 @@ class LinUCB:
     epsilon : float, default=0.05
         Share of requests drawn uniformly, 0 to 1, so that off-policy estimates have support.
     state : LinearState, optional
-        What was learned so far; nothing by default. See `polyroute.train.online`.
+        What was learned so far; nothing by default. See `polyroute.policies.bandit.online`.
     completion_tokens : int, default=300
         Expected length of an answer, in tokens, for the expected price.
     switch_cost : float, default=0
-        Quality that leaving the candidate of the conversation's last answer must gain, 0 to 1;
-        known only when that message has a field ``model``.
+        Quality that leaving the candidate of the conversation's last answer must gain, 0 to 1,
+        where it is known who that was; a request may ask for another one.
     explore_usd : float, optional
         Most expected extra dollars of one exploring request.
     explore_total_usd : float, optional
@@ -175,7 +175,15 @@ class LinUCB:
         mean, _ = self._estimate(model, self.context(trace.request.prompt))
         return min(1.0, max(0.0, mean))
 
-    def learned(self, trace: Trace, reward: float, *, forgetting: float = 1.0) -> "LinUCB":
+    def explored(self, trace: Trace) -> "LinUCB":
+        """Return the policy that has counted what the choices of `trace` cost over the best."""
+        usd = self._extra_usd(trace, self.context(trace.request.prompt))
+        state = replace(self.state, explored_usd=self.state.explored_usd + usd)
+        return replace(self, state=state) if usd else self
+
+    def learned(
+        self, trace: Trace, reward: float, *, forgetting: float = 1.0, counted: bool = False
+    ) -> "LinUCB":
         """Return the policy that has also seen what `trace` earned.
 
         Parameters
@@ -186,7 +194,10 @@ class LinUCB:
             0 to 1.
         forgetting : float, default=1
             What older rewards are multiplied by, over 0 and at most 1.
+        counted : bool, default=False
+            Whether `explored` has counted the trace already.
         """
+        before = (self if counted else self.explored(trace)).state
         x = self.context(trace.request.prompt)
         precision: dict[str, FloatArray] = {
             m: forgetting * np.array(a) for m, a in self.state.precision.items()
@@ -200,7 +211,7 @@ class LinUCB:
         state = LinearState(
             precision={m: _rows(a) for m, a in precision.items()},
             moment={m: tuple(b.tolist()) for m, b in moment.items()},
-            explored_usd=self.state.explored_usd + self._extra_usd(trace, x),
+            explored_usd=before.explored_usd,
             updates=self.state.updates + 1,
         )
         return replace(self, state=state)

@@ -59,7 +59,7 @@ class Thompson:
         From a request to a short name (a task, a language, a cluster); what is learned is kept
         apart per context. One context for everything when `None`.
     state : BetaState, optional
-        What was learned so far; nothing by default. See `polyroute.train.online`.
+        What was learned so far; nothing by default. See `polyroute.policies.bandit.online`.
     prior : tuple of two floats, default=(1, 1)
         Wins and losses every candidate starts with, each 1 or more.
     epsilon : float, default=0.01
@@ -67,8 +67,8 @@ class Thompson:
     completion_tokens : int, default=300
         Expected length of an answer, in tokens, for the expected price.
     switch_cost : float, default=0
-        Quality that leaving the candidate of the conversation's last answer must gain, 0 to 1;
-        known only when that message has a field ``model``.
+        Quality that leaving the candidate of the conversation's last answer must gain, 0 to 1,
+        where it is known who that was; a request may ask for another one.
     explore_usd : float, optional
         Most expected extra dollars of one exploring request.
     explore_total_usd : float, optional
@@ -138,7 +138,15 @@ class Thompson:
         wins, losses = self._counts(self._context_of(trace.request), model)
         return wins / (wins + losses)
 
-    def learned(self, trace: Trace, reward: float, *, forgetting: float = 1.0) -> "Thompson":
+    def explored(self, trace: Trace) -> "Thompson":
+        """Return the policy that has counted what the choices of `trace` cost over the best."""
+        usd = self._extra_usd(trace, self._context_of(trace.request))
+        state = replace(self.state, explored_usd=self.state.explored_usd + usd)
+        return replace(self, state=state) if usd else self
+
+    def learned(
+        self, trace: Trace, reward: float, *, forgetting: float = 1.0, counted: bool = False
+    ) -> "Thompson":
         """Return the policy that has also seen what `trace` earned.
 
         Parameters
@@ -149,7 +157,10 @@ class Thompson:
             0 to 1.
         forgetting : float, default=1
             What older rewards of the same context are multiplied by, over 0 and at most 1.
+        counted : bool, default=False
+            Whether `explored` has counted the trace already.
         """
+        before = (self if counted else self.explored(trace)).state
         name = self._context_of(trace.request)
         wins = {m: forgetting * w for m, w in self.state.wins.get(name, {}).items()}
         losses = {m: forgetting * w for m, w in self.state.losses.get(name, {}).items()}
@@ -159,7 +170,7 @@ class Thompson:
         state = BetaState(
             wins={**self.state.wins, name: wins},
             losses={**self.state.losses, name: losses},
-            explored_usd=self.state.explored_usd + self._extra_usd(trace, name),
+            explored_usd=before.explored_usd,
             updates=self.state.updates + 1,
         )
         return replace(self, state=state)

@@ -8,7 +8,7 @@ policy it began with, so its propensities are right and its trace can be replaye
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from polyroute.errors import ConfigError
 from polyroute.protocols import Policy
@@ -17,6 +17,7 @@ from polyroute.trace import Trace
 __all__ = ["Learns", "Online", "PageHinkley"]
 
 
+@runtime_checkable
 class Learns(Policy, Protocol):
     """A policy that can be followed by one that has seen more: Thompson, LinUCB."""
 
@@ -24,8 +25,14 @@ class Learns(Policy, Protocol):
         """Return the reward expected of `model` on the request of `trace`."""
         ...
 
-    def learned(self, trace: Trace, reward: float, *, forgetting: float = 1.0) -> Self:
+    def learned(
+        self, trace: Trace, reward: float, *, forgetting: float = 1.0, counted: bool = False
+    ) -> Self:
         """Return the policy that has also seen what `trace` earned."""
+        ...
+
+    def explored(self, trace: Trace) -> Self:
+        """Return the policy that has counted what the choices of `trace` cost over the best."""
         ...
 
     def forgot(self, model: str, keep: float) -> Self:
@@ -108,6 +115,8 @@ class Online(Generic[_PolicyT]):
         Share of what is known of a model that is kept when it has changed, 0 to 1.
     on_drift : callable, optional
         Called with the model's id, after the new policy is in place.
+    tests : mapping, optional
+        How far each model's drift test had come: `tests` of an earlier learner.
 
     Raises
     ------
@@ -136,6 +145,7 @@ class Online(Generic[_PolicyT]):
         drift: PageHinkley | None = None,
         keep: float = 0.05,
         on_drift: Callable[[str], None] | None = None,
+        tests: Mapping[str, PageHinkley] | None = None,
     ) -> None:
         if not 0 < forgetting <= 1:
             raise ConfigError(f"forgetting must be over 0 and at most 1, got {forgetting!r}")
@@ -146,7 +156,7 @@ class Online(Generic[_PolicyT]):
         self._drift = drift
         self._keep = keep
         self._on_drift = on_drift
-        self._tests: dict[str, PageHinkley] = {}
+        self._tests = dict(tests or {})
         self._lock = threading.Lock()
 
     @property
@@ -159,7 +169,18 @@ class Online(Generic[_PolicyT]):
         """How far each model's drift test has come."""
         return dict(self._tests)
 
-    def update(self, trace: Trace, reward: float) -> _PolicyT:
+    def explored(self, trace: Trace) -> _PolicyT:
+        """Count what exploring in `trace` cost, and return the newest policy.
+
+        Call it when an episode ends, whether or not it will ever get a reward, and give `update`
+        ``counted=True`` afterwards: a cap on exploration holds for what was spent, not for what was
+        heard of.
+        """
+        with self._lock:
+            self._policy = self._policy.explored(trace)
+            return self._policy
+
+    def update(self, trace: Trace, reward: float, *, counted: bool = False) -> _PolicyT:
         """Learn what `trace` earned, and return the newest policy.
 
         Parameters
@@ -168,6 +189,8 @@ class Online(Generic[_PolicyT]):
             A finished trace of a policy of this learner; not necessarily of the newest.
         reward : float
             0 to 1.
+        counted : bool, default=False
+            Whether `explored` was told of the trace.
 
         Raises
         ------
@@ -181,7 +204,7 @@ class Online(Generic[_PolicyT]):
             changed = self._changed(policy, trace, reward)
             for model in changed:
                 policy = policy.forgot(model, self._keep)
-            policy = policy.learned(trace, reward, forgetting=self._forgetting)
+            policy = policy.learned(trace, reward, forgetting=self._forgetting, counted=counted)
             self._policy = policy
         if self._on_drift is not None:
             for model in changed:
