@@ -254,7 +254,7 @@ def test_the_optimum_is_the_best_of_all_policies(seed):
         )
         small = type(problem)(
             request=problem.request, pool=pool, backend=problem.backend, golds=problem.golds,
-            metric="em", kind="", hops=problem.hops,
+            metric="", kind="", hops=problem.hops,
         )  # fmt: skip
         assert Optimum(small).value == pytest.approx(best)
 

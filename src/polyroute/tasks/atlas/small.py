@@ -172,7 +172,7 @@ class AtlasSmall:
             pool=pool,
             backend=Specialists(_Facts(table), pool, request.seed, silent),
             golds=(answers[-1],),
-            metric="em",
+            metric="exact_match",
             kind=f"{len(chain)}-hop",
             hops=tuple(map(Hop, queries, chain, answers)),
         )
