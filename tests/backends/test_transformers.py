@@ -48,7 +48,7 @@ async def episode(backend, trace, turns=3, observed=" <b> green two </b>\n", **p
         call = Call("router", prefix=prefix, params=params)
         reply = await backend.complete(call, trace)
         replies.append(reply)
-        prefix += reply.text + reply.fields.get("stop", "") + observed
+        prefix += reply.text + (reply.fields.get("stop") or "") + observed
     return replies
 
 
@@ -122,7 +122,7 @@ def test_a_greedy_turn_is_what_generate_says(tiny):
         ids, max_new_tokens=12, do_sample=False, eos_token_id=[stop, tiny.tokenizer.eos_token_id]
     )
     said = tiny.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
-    assert reply.text + reply.fields.get("stop", "") == said
+    assert reply.text + (reply.fields.get("stop") or "") == said
 
 
 def test_usage_counts_every_token_once(tiny):
