@@ -28,8 +28,12 @@ HELLO = [{"role": "user", "content": "hello"}]
 class FullDisk:
     """A store that cannot write."""
 
-    def append(self, record: Any) -> Any:
-        raise RecordError("no space left on device")
+    def append_all(self, records: Any) -> Any:
+        full = RecordError("no space left on device")
+        return dict.fromkeys((record.id for record in records), full)
+
+    def get(self, id: str) -> Any:
+        raise RecordError("no records")
 
     def close(self) -> None:
         pass
@@ -101,11 +105,15 @@ def test_a_lost_record_costs_nobody_the_answer_and_is_told(
 ) -> None:
     server = serving(records=FullDisk())
     body = {"model": "polyroute", "messages": HELLO, "stream": stream}
+    first = server.send("POST", "/v1/chat/completions", body)
+    assert "Hello" in first.text
+    assert server.records is not None, "the answer does not wait for the disk, the count does"
     response = server.send("POST", "/v1/chat/completions", body)
     assert "Hello" in response.text
     assert '"record":"lost"' in response.text
     assert stream or response.headers["x-polyroute-record"] == "lost"
-    assert server.send("GET", "/health").json()["records_lost"] == 1
+    assert server.records is not None
+    assert server.send("GET", "/health").json()["records_lost"] == 2
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -133,7 +133,7 @@ def test_the_seed_of_the_request_is_recorded_and_one_is_drawn_without(
     drawn = client.chat.completions.create(model="polyroute", messages=HELLO)
     trace_id = drawn.model_extra["polyroute"]["trace_id"]
     assert "seed" not in server.upstream.bodies[-1]
-    record = server.setup.records.get(trace_id)
+    record = server.records.get(trace_id)
     assert record.request["seed"] == drawn.model_extra["polyroute"]["seed"]
 
 
@@ -208,7 +208,8 @@ def test_the_fallback_stays_inside_what_the_broken_policy_left(
     serving: Callable[..., Any], tmp_path: Path
 ) -> None:
     store = JsonlStore(tmp_path / "records.jsonl")
-    client = serving(fallback="echo", records=store).client()
+    server = serving(fallback="echo", records=store)
+    client = server.client()
 
     def ask(policy: str, max_usd: str, prompt: str = "hello") -> Any:
         return client.chat.completions.create(
@@ -221,7 +222,7 @@ def test_the_fallback_stays_inside_what_the_broken_policy_left(
     report = ask("spends", "0.001").model_extra["polyroute"]
     assert report["usd"] == "0.000030"
     assert [call["model"] for call in report["calls"]] == ["bracket", "echo"]
-    records = {record.id: record for record in store}
+    records = {record.id: record for record in server.records}
     broken, answered = records[report["fallback"]["trace_id"]], records[report["trace_id"]]
     assert (broken.status, answered.status) == ("failed", "answered")
     assert "oops" in str(broken.error)

@@ -56,7 +56,7 @@ def test_a_failed_episode_is_billed_and_recorded_like_any_other(server: Any) -> 
     response = post(server, json.dumps({"model": "garbage", "messages": HELLO}).encode())
     report = response.json()["polyroute"]
     assert report["usd"] is None, "the upstream may have billed what it garbled"
-    record = server.setup.records.get(report["trace_id"])
+    record = server.records.get(report["trace_id"])
     assert record.status == "failed"
     assert response.headers["x-polyroute-usd"] == "unknown"
 

@@ -16,14 +16,14 @@ def ask(server):
 
 def test_feedback_is_kept_and_the_record_is_not_touched(server):
     trace_id = ask(server)
-    before = server.setup.records.get(trace_id).line()
+    before = server.records.get(trace_id).line()
     for reward in (0.25, 1):
         said = server.send("POST", "/v1/feedback", {"trace_id": trace_id, "reward": reward})
         assert said.status_code == 200
         assert said.json()["reward"] == reward
-    assert FeedbackLog.beside(server.setup.records.path).rewards()[trace_id] == 1.0
-    assert server.setup.records.get(trace_id).line() == before
-    assert server.setup.records.verify().ok
+    assert FeedbackLog.beside(server.records.path).rewards()[trace_id] == 1.0
+    assert server.records.get(trace_id).line() == before
+    assert server.records.verify().ok
 
 
 @pytest.mark.parametrize(

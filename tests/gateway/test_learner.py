@@ -106,7 +106,7 @@ def test_what_was_learned_survives_a_restart_exactly(settings):
         before = [ask(client, seed=s)["model"] for s in range(100, 130)]
     with serving(settings()) as (client, again):
         assert [ask(client, seed=s)["model"] for s in range(100, 130)] == before
-        assert len(list(replays(again))) == 80
+    assert len(list(replays(again))) == 80
     (*_, last) = again.records
     state = Snapshots.beside(again.records.path).get(last.policy["state"]["sha256"])
     assert state["updates"] == 20

@@ -1,13 +1,19 @@
 """Hands finished episodes to the record store, and counts those that could not be kept.
 
-The one decision here: a record that is lost costs nobody an answer, and is never lost silently.
+The one decision here: an answer does not wait for the disk, and a record is never lost silently.
+What is owed is noted on disk by name, then written in batches by one task; when too much waits,
+requests wait too; when the disk is gone, answers still go out, and every loss is counted.
 """
 
 import asyncio
 import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from polyroute.errors import RecordError
 from polyroute.records.content import Content
+from polyroute.records.promises import Promises
 from polyroute.records.record import Record, Status
 from polyroute.records.store import RecordStore
 from polyroute.trace import Trace
@@ -17,9 +23,32 @@ __all__ = ["Keeper"]
 
 _log = logging.getLogger(__name__)
 
+_MOST_WAITING = 1_024
+"""Episodes that may wait to be written before requests have to."""
+
+_BATCH = 256
+"""Records of one transaction."""
+
+_PAUSE_S = 0.02
+"""How long a batch is let grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An episode that is to be written."""
+
+    trace: Trace
+    policy: JsonObject
+    status: Status | None
+    error: str | None
+
+    @property
+    def id(self) -> str:
+        return self.trace.request.id
+
 
 class Keeper:
-    """Keeps the records of one server.
+    """Keeps the records of one server. It belongs to one event loop.
 
     Parameters
     ----------
@@ -33,7 +62,18 @@ class Keeper:
         self.store = store
         self.lost = 0
         """How many records could not be kept since the server started."""
+        self.failing = False
+        """Whether the newest could not."""
         self._content: Content = content
+        self._waiting: asyncio.Queue[_Kept] = asyncio.Queue(_MOST_WAITING)
+        self._writer: asyncio.Task[None] | None = None
+        path = getattr(store, "path", None)
+        self._promises = None if path is None else Promises(Path(path))
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait to be written."""
+        return self._waiting.qsize()
 
     async def keep(
         self,
@@ -43,42 +83,98 @@ class Keeper:
         status: Status | None = None,
         error: str | None = None,
     ) -> bool:
-        """Store `trace` without holding up the event loop; return whether that succeeded."""
+        """Take `trace` to be written; return whether the store is taking records.
+
+        It waits only while too many wait before it.
+        """
         if self.store is None:
             return True
-        try:
-            await asyncio.to_thread(self._append, self.store, trace, policy, status, error)
-        except RecordError as why:
-            _log.warning("the record of %s is lost: %s", trace.request.id, why)
-        except Exception:  # noqa: BLE001 - a bug of a store costs nobody an answer
-            _log.exception("the record of %s is lost", trace.request.id)
-        else:
-            return True
-        self.lost += 1
-        return False
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+        kept = _Kept(trace, policy, status, error)
+        self._promise(kept.id)
+        await self._waiting.put(kept)
+        return not self.failing
 
     async def find(self, id: str) -> Record | None:
         """Return the record of exactly that id; `None` when there is none."""
         if self.store is None:
             return None
+        await self.flush()
         try:
             record = await asyncio.to_thread(self.store.get, id)
         except RecordError:
             return None
         return record if record.id == id else None
 
+    async def flush(self) -> None:
+        """Wait until everything that was taken is written, or counted as lost."""
+        await self._waiting.join()
+
     async def close(self) -> None:
-        """Release the store."""
+        """Write what waits, and release the store."""
+        if self._writer is not None:
+            await self.flush()
+            self._writer.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._writer
+            self._writer = None
+        if self._promises is not None:
+            self._promises.close()
         if self.store is not None:
             await asyncio.to_thread(self.store.close)
 
-    def _append(
-        self,
-        store: RecordStore,
-        trace: Trace,
-        policy: JsonObject,
-        status: Status | None,
-        error: str | None,
-    ) -> None:
-        record = Record.of(trace, policy=policy, status=status, error=error, content=self._content)
-        store.append(record)
+    async def _write(self) -> None:
+        """Write batch after batch."""
+        assert self.store is not None, "started only for a store"
+        while True:
+            batch = [await self._waiting.get()]
+            await asyncio.sleep(_PAUSE_S)
+            while len(batch) < _BATCH and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            try:
+                lost = await asyncio.to_thread(self._append, self.store, batch)
+            except Exception as why:  # noqa: BLE001 - a bug of a store costs nobody an answer
+                _log.exception("%d records are lost", len(batch))
+                lost = dict.fromkeys((kept.id for kept in batch), why)
+            for id, reason in lost.items():
+                _log.warning("the record of %s is lost: %s", id, reason)
+            self.lost += len(lost)
+            self.failing = bool(lost)
+            self._fulfil(batch)
+            for _ in batch:
+                self._waiting.task_done()
+
+    def _append(self, store: RecordStore, batch: list[_Kept]) -> dict[str, Exception]:
+        """Store `batch`; return what could not be, with the reason."""
+        records, lost = [], dict[str, Exception]()
+        for kept in batch:
+            try:
+                record = Record.of(
+                    kept.trace,
+                    policy=kept.policy,
+                    status=kept.status,
+                    error=kept.error,
+                    content=self._content,
+                )
+            except Exception as why:  # noqa: BLE001 - one odd trace must not cost the others
+                lost[kept.id] = why
+            else:
+                records.append(record)
+        return {**lost, **store.append_all(records)}
+
+    def _promise(self, id: str) -> None:
+        if self._promises is not None:
+            try:
+                self._promises.make(id)
+            except OSError as error:
+                _log.warning("cannot note what is owed to the records: %s", error)
+                self._promises = None
+
+    def _fulfil(self, batch: list[_Kept]) -> None:
+        if self._promises is not None:
+            try:
+                self._promises.keep(kept.id for kept in batch)
+            except OSError as error:
+                _log.warning("cannot note what is owed to the records: %s", error)
+                self._promises = None

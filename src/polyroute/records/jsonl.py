@@ -11,14 +11,14 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from polyroute.errors import RecordError
 from polyroute.records.chain import Entry, Head, Problem, Verdict, verify_chain
 from polyroute.records.record import Draft, Record, Sealed, Status
-from polyroute.records.store import no_such_record, one_of, policy_name, private_folder
+from polyroute.records.store import append_each, no_such_record, one_of, policy_name, private_folder
 
 __all__ = ["JsonlStore"]
 
@@ -90,6 +90,10 @@ class JsonlStore:
                 f"{error.strerror or error}; make room, or give the store another path"
             ) from error
         return sealed.record
+
+    def append_all(self, records: Sequence[Record]) -> Mapping[str, RecordError]:
+        """Append `records` one by one; return those that could not be stored, with the reason."""
+        return append_each(self, records)
 
     def get(self, id: str) -> Record:
         """Return the record of that id, or of the only id that begins so.

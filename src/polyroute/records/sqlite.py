@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -90,21 +90,53 @@ class SqliteStore:
             If there is a record of that id, or it cannot be written; nothing is stored then.
         """
         draft = Draft(record)
-        lost = f"the record {record.id!r} is lost: "
-        with self._lock, self._attributed(lost):
+        with self._lock, self._attributed(f"the record {record.id!r} is lost: "):
             connection = self._open(write=True)
             assert connection is not None, "opening for writing makes the file"
             with _transaction(connection):
-                if _one(connection, "SELECT 1 FROM records WHERE id = ?", _key(record.id)):
-                    raise RecordError(f"{self.path} has a record {record.id!r} already")
-                head = _head(connection) or _last(connection)
-                sealed = draft.seal(head.count + 1, head.hash)
-                stored = sealed.record
-                row = (*_beside(stored), sealed.line.decode())
-                connection.execute(f"INSERT INTO records ({_COLUMNS}) VALUES (?,?,?,?,?,?)", row)
-                connection.execute(
-                    "INSERT OR REPLACE INTO head VALUES (1, ?, ?)", (stored.number, stored.hash)
-                )
+                return self._insert(connection, draft)
+
+    def append_all(self, records: Sequence[Record]) -> Mapping[str, RecordError]:
+        """Store `records` in one transaction; return those that were refused, with the reason."""
+        drafts, refused = [], {}
+        for record in records:
+            try:
+                drafts.append(Draft(record))
+            except RecordError as error:
+                refused[record.id] = error
+        try:
+            with self._lock, self._attributed():
+                connection = self._open(write=True)
+                assert connection is not None, "opening for writing makes the file"
+                with _transaction(connection):
+                    refused |= self._insert_all(connection, drafts)
+        except RecordError as error:
+            return dict.fromkeys((record.id for record in records), error)
+        return refused
+
+    def _insert_all(
+        self, connection: sqlite3.Connection, drafts: Iterable[Draft]
+    ) -> dict[str, RecordError]:
+        refused = {}
+        for draft in drafts:
+            try:
+                self._insert(connection, draft)
+            except RecordError as error:
+                refused[draft.record.id] = error
+        return refused
+
+    def _insert(self, connection: sqlite3.Connection, draft: Draft) -> Record:
+        id = draft.record.id
+        if _one(connection, "SELECT 1 FROM records WHERE id = ?", _key(id)):
+            raise RecordError(f"{self.path} has a record {id!r} already")
+        head = _head(connection) or _last(connection)
+        sealed = draft.seal(head.count + 1, head.hash)
+        stored = sealed.record
+        row = (*_beside(stored), sealed.line.decode())
+        connection.execute(f"INSERT INTO records ({_COLUMNS}) VALUES (?,?,?,?,?,?)", row)
+        connection.execute(
+            "INSERT OR REPLACE INTO head VALUES (1, ?, ?)", (stored.number, stored.hash)
+        )
         return stored
 
     def get(self, id: str) -> Record:

@@ -1,7 +1,7 @@
 """What a store of records is, and what the stores share: names, folders, refusals."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -9,7 +9,14 @@ from polyroute.errors import RecordError
 from polyroute.records.chain import Head, Problem, Verdict
 from polyroute.records.record import Record, Status
 
-__all__ = ["RecordStore", "no_such_record", "one_of", "policy_name", "private_folder"]
+__all__ = [
+    "RecordStore",
+    "append_each",
+    "no_such_record",
+    "one_of",
+    "policy_name",
+    "private_folder",
+]
 
 
 @runtime_checkable
@@ -27,6 +34,16 @@ class RecordStore(Protocol):
         RecordError
             If there is a record of that id, or it cannot be written; nothing is stored then.
             The episode itself is not concerned: its answer can still be delivered.
+        """
+        ...
+
+    def append_all(self, records: Sequence[Record]) -> Mapping[str, RecordError]:
+        """Store `records` one after the other, in one go where the store can.
+
+        Returns
+        -------
+        mapping
+            Of the records that could not be stored, by id: why. The others are stored.
         """
         ...
 
@@ -73,6 +90,17 @@ class RecordStore(Protocol):
     def close(self) -> None:
         """Release files. May be called twice."""
         ...
+
+
+def append_each(store: RecordStore, records: Iterable[Record]) -> dict[str, RecordError]:
+    """Append `records` one by one, for a store that knows no faster way; see `append_all`."""
+    refused = {}
+    for record in records:
+        try:
+            store.append(record)
+        except RecordError as error:
+            refused[record.id] = error
+    return refused
 
 
 def one_of(wanted: str, beginning_so: Sequence[str]) -> str | None:
