@@ -42,8 +42,6 @@ SPECS = {
     "trained": {"artifact": str(Path(__file__).parents[1] / "data" / "tiny_router")},
     "automix": {"order": ["small", "large", "unpriced"], "samples": 3, "threshold": 0.5},
     "agreement": {"members": ["small", "unpriced"], "otherwise": "large"},
-    "agreement": {"members": ["small", "unpriced"], "otherwise": "large"},
-    "prompted": {"router": "large", "otherwise": "small"},
     "prompted": {"router": "large", "otherwise": "small"},
     "frugal": {"order": ["small", "large"], "thresholds": [0.55], "accept": "mean"},
 }

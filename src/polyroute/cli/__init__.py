@@ -23,7 +23,7 @@ class _Commands(LazyGroup):
         "trace": Entry("polyroute.cli.trace", "List, show, verify, replay and export records."),
         "pool": Entry("polyroute.cli.pool", "Show the candidates; fetch the weights of one."),
         "data": Entry("polyroute.cli.data", "Collect, import, describe and divide outcome tables."),
-        "evaluate": Entry("polyroute.cli.evaluate", "Compare routers on recorded outcomes."),
+        "evaluate": Entry("polyroute.cli.evaluation", "Compare routers on recorded outcomes."),
         "train": Entry("polyroute.cli.training", "Train a router on recorded outcomes."),
         "artifact": Entry("polyroute.cli.artifact", "Show, verify and describe trained routers."),
         "policies": Entry("polyroute.cli.policies", "List the policies: when, what and how."),

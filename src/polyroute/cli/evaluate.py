@@ -48,7 +48,7 @@ from polyroute.protocols import Policy
 from polyroute.spec import Spec, construct, named_cards
 from polyroute.types import Budget
 
-__all__ = ["app", "evaluate_"]
+__all__ = ["app", "evaluate_", "routers"]
 
 app = command()
 
@@ -106,7 +106,7 @@ def evaluate_(  # noqa: PLR0913 - one parameter per option
     """  # fmt: skip
     with working(f"reading {data}"):
         bench = _bench(data, split, train_split, config)
-    policies = _routers(router, bench.pool, config)
+    policies = routers(router, bench.pool, config)
     budget = Budget(usd=max_usd, rounds=max_rounds or Budget().rounds)
     conditions = Conditions(
         budget=budget, repeats=repeats, seed=seed, processes=processes,
@@ -170,7 +170,7 @@ class _Extras:
     perturbed: int
 
 
-def _routers(texts: list[str], pool: Pool, config: Path | None) -> dict[str, Policy]:
+def routers(texts: list[str], pool: Pool, config: Path | None) -> dict[str, Policy]:
     """Return the policies to compare, by name.
 
     Raises
