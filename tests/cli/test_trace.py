@@ -3,6 +3,8 @@ import io
 import json
 import re
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
@@ -140,6 +142,18 @@ def test_verify_takes_the_path_of_a_store(run, configure, tmp_path, suffix):
     run("ask", "-p", "b", "x")
     configure()
     assert run("trace", "verify", path).stdout.startswith("ok: 1 record as written")
+
+
+def test_verify_names_what_a_server_that_was_killed_still_owed(run, stored, tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    owed = tmp_path / "records" / f"r.jsonl.{ended.pid}.promised"
+    owed.write_text(f"{stored[0]}\nt-lost\nhalf-writ")
+    result = run("trace", "verify")
+    assert result.exit_code == 3
+    assert "missing: t-lost" in result.stderr
+    assert stored[0] not in result.stderr
+    assert json.loads(run("trace", "verify", "--json").stdout)["missing"] == ["t-lost"]
 
 
 def test_verify_of_a_path_that_is_not_there_names_it(run):

@@ -1,5 +1,6 @@
 """`polyroute trace verify`: whether every record is as it was written, and none is missing."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from polyroute.cli.exit_codes import ExitCode, leave
 from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson, ConfigFile
 from polyroute.records.chain import Verdict
+from polyroute.records.promises import promised
 from polyroute.records.store import RecordStore
 
 __all__ = ["app", "verify"]
@@ -33,19 +35,24 @@ def verify(
     """Check every record against the hash chain; name the first that was changed, removed or moved.
 
     Keep the head that is printed somewhere else: --head then finds a history that was rewritten
-    as a whole, too. The exit code is 3 when anything is not as it was written.
+    as a whole, too. A record that a server owed when it was killed is named as missing. The exit
+    code is 3 when anything is not as it was written, or is missing.
     """
     store = store_from(config) if path is None else store_at(path)
     with working("verifying"):
         verdict = _completed(store.verify(), head)
         lost = head is not None and not _holds(store, head)
+        missing = _missing(store)
+    sound = verdict.ok and not lost and not missing
     for problem in verdict.problems:
         warn(f"{problem.where} cannot be read: {problem.reason}")
+    for id, pid in missing.items():
+        warn(f"missing: {id}, which process {pid} answered and had not written when it ended")
     if as_json:
-        write_json(_to_json(verdict, lost))
+        write_json({**_to_json(verdict, lost), "ok": sound, "missing": list(missing)})
     else:
         write_line(_in_words(verdict, head if lost else None))
-    leave(ExitCode.OK if verdict.ok and not lost else ExitCode.RECORDS)
+    leave(ExitCode.OK if sound else ExitCode.RECORDS)
 
 
 def _completed(verdict: Verdict, head: str | None) -> Verdict:
@@ -62,6 +69,26 @@ def _completed(verdict: Verdict, head: str | None) -> Verdict:
 
 def _holds(store: RecordStore, head: str) -> bool:
     return any(record.hash == head for record in store)
+
+
+def _missing(store: RecordStore) -> dict[str, int]:
+    """Return the records that a process which has ended promised and that are not there."""
+    path = getattr(store, "path", None)
+    owed = {} if path is None else promised(Path(path))
+    ended = {id: pid for id, pid in owed.items() if not _runs(pid)}
+    held = {record.id for record in store} if ended else set()
+    return {id: pid for id, pid in ended.items() if id not in held}
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of that number runs: what it owes, it may yet write."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _in_words(verdict: Verdict, lost: str | None) -> str:
@@ -82,7 +109,6 @@ def _to_json(verdict: Verdict, lost: bool) -> dict[str, object]:
     broken = verdict.broken
     names = ("kind", "number", "id", "where", "reason")
     return {
-        "ok": verdict.ok and not lost,
         "count": verdict.count,
         "head": verdict.head.hash,
         "broken": None if broken is None else {name: getattr(broken, name) for name in names},
