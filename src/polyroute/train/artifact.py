@@ -51,6 +51,8 @@ __all__ = [
 ]  # fmt: skip
 
 _ITEMS = "item_bank"
+_MODEL = "model-"
+"""What the names of a model's files begin with."""
 _UNREADABLE = (KeyError, IndexError, TypeError, ValueError, ConfigError, BadZipFile, EOFError)
 
 
@@ -69,6 +71,9 @@ class Fitted:
     """How it did on questions it did not see, beside the baselines; empty: nobody has measured."""
     items: Items | None = None
     """The questions by which a new card can be measured; `None`: there are too few cards."""
+    model: Mapping[str, bytes] = field(default_factory=dict)
+    """Files of the model that the policy drives, by name: weights or an adapter, and a tokenizer.
+    `polyroute.train.r1.served.RouterModel` runs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +140,14 @@ class Trained:
                 f"{path} is another artifact: its digest is {self.manifest.digest}, and {digest} "
                 "is wanted"
             )
-        self.policy = _restored(path, self.manifest, contents)
+        self.model = {
+            name.removeprefix(_MODEL): content
+            for name, content in contents.items()
+            if name.startswith(_MODEL)
+        }
+        """Files of the model that the policy drives, checked; none when it drives none."""
+        rest = {name: part for name, part in contents.items() if not name.startswith(_MODEL)}
+        self.policy = _restored(path, self.manifest, rest, drives=bool(self.model))
 
     def check(self, pool: Pool) -> None:
         """Refuse a pool that lacks a card the router may choose.
@@ -199,6 +211,7 @@ def save(path: str | os.PathLike[str], fitted: Fitted, *, created_at: str) -> Ma
         contents |= state_files(name, estimator.state())
     if fitted.items is not None:
         contents |= state_files(_ITEMS, fitted.items.state())
+    contents |= {f"{_MODEL}{name}": content for name, content in fitted.model.items()}
     body: JsonObject = {
         "format": FORMAT,
         "version": VERSION,
@@ -327,11 +340,13 @@ def _manifest(path: Path, body: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
-def _restored(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Policy:
+def _restored(
+    path: Path, manifest: Manifest, contents: Mapping[str, bytes], *, drives: bool
+) -> Policy:
     """Build the policy by the registered names, and give its estimators what they learned."""
     policy: Policy = construct("policies", manifest.policy, where=f"{path}: policy", imports=False)
     estimators = estimators_of(policy)
-    if not estimators:
+    if not estimators and not drives:  # what drives a model needs no estimator
         raise ArtifactError(f"{path}: {manifest.policy['name']!r} is no policy that learns")
     wanted = {f"{name}.{kind}" for name in estimators for kind in ("npz", "json")}
     kept = {f"{_ITEMS}.{kind}" for kind in ("npz", "json")}

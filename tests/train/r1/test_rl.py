@@ -96,3 +96,93 @@ def test_a_run_that_was_killed_and_resumed_gives_the_same_curve(algorithm, tmp_p
     assert [*first[: rest[0][0]], *rest] == whole
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def _seen(monkeypatch, tmp_path, recipe, play=play_words):
+    """Train one step and return what the trainer's loss was given."""
+    trainer = pytest.importorskip("polyroute.train.r1._trainer")
+    given = []
+    original = trainer.Trainer._compute_loss
+
+    def spy(self, model, inputs):
+        given.append({k: v.clone() for k, v in inputs.items() if torch.is_tensor(v)})
+        return original(self, model, inputs)
+
+    monkeypatch.setattr(trainer.Trainer, "_compute_loss", spy)
+    batches = []
+
+    def kept(model, number, which):
+        batches.append(play(model, number, which))
+        return batches[-1]
+
+    reinforce(
+        _model(), _tokenizer(), recipe, kept, folder=tmp_path, curve=lambda point: False
+    )  # fmt: skip
+    (inputs,), (batch,) = given, batches
+    by_ids = {tuple(each.ids): each for each in batch.episodes}
+    rows = [by_ids[tuple(row.tolist())[: _LENGTH + 1]] for row in inputs["completion_ids"]]
+    return inputs, batch, rows
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_advantages_compare_an_episode_with_its_group(algorithm, monkeypatch, tmp_path):
+    recipe = Reinforcement(algorithm=algorithm, steps=1, questions=3, group=4)
+    inputs, batch, rows = _seen(monkeypatch, tmp_path, recipe)
+    assert inputs["advantages"].shape == (12,)
+    for advantage, episode in zip(inputs["advantages"].tolist(), rows, strict=True):
+        place = batch.episodes.index(episode)
+        group = [e.reward for e in batch.episodes[place // 4 * 4 : place // 4 * 4 + 4]]
+        mean = sum(group) / 4
+        if algorithm == "grpo":
+            deviation = (sum((r - mean) ** 2 for r in group) / 3) ** 0.5
+            expected = (episode.reward - mean) / (deviation + 1e-4)
+        else:
+            others = (sum(group) - episode.reward) / 3
+            expected = (episode.reward - others) * 3 / 4
+        assert advantage == pytest.approx(expected, abs=1e-4)
+
+
+def test_observations_and_padding_have_no_loss_and_the_prompts_own_pad_is_read(
+    monkeypatch, tmp_path
+):
+    def with_pad(model, number, which):
+        batch = play_words(model, number, which)
+        episodes = [
+            Sampled(prompt_ids=[0, *e.prompt_ids], ids=e.ids, own=e.own, reward=e.reward)
+            for e in batch.episodes
+        ]
+        return Batch(episodes=episodes, vitals=batch.vitals)
+
+    recipe = Reinforcement(steps=1, questions=2, group=4)
+    inputs, _, rows = _seen(monkeypatch, tmp_path, recipe, with_pad)
+    assert [row.tolist() for row in inputs["tool_mask"]] == [list(row.own) for row in rows]
+    lengths = [len(row.prompt_ids) for row in rows]
+    assert inputs["prompt_mask"].sum(1).tolist() == lengths
+
+
+@pytest.mark.parametrize(
+    ("mask", "counts_observations"), [("everywhere", False), ("loss only", True)]
+)
+def test_advantages_of_ppo_are_per_token_and_the_references_mask_can_be_had(
+    mask, counts_observations, monkeypatch, tmp_path
+):
+    recipe = Reinforcement(algorithm="ppo", steps=1, questions=2, group=4, mask=mask, kl=0.01)
+    inputs, _, rows = _seen(monkeypatch, tmp_path, recipe)
+    assert inputs["advantages"].shape == inputs["completion_ids"].shape
+    observed = torch.tensor([[not own for own in row.own] for row in rows])
+    assert bool((inputs["advantages"][observed] != 0).all()) == counts_observations
+    assert (inputs["tool_mask"][observed] == 0).all()
+
+
+def test_an_update_does_not_depend_on_how_many_episodes_fit_at_once(tmp_path):
+    def weights(micro):
+        recipe = Reinforcement(steps=2, questions=2, group=4, micro_batch=micro, learning_rate=1e-2)
+        model = reinforce(
+            _model(), _tokenizer(), recipe, play_words, folder=tmp_path / str(micro),
+            curve=lambda point: False,
+        )  # fmt: skip
+        return model.state_dict()
+
+    whole, parts = weights(8), weights(2)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(tensor, parts[name], atol=1e-4, rtol=1e-3, msg=name)

@@ -5,6 +5,7 @@ Importing this takes seconds; `polyroute.train.r1.rl` does it when a run begins.
 
 import copy
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the seam is pinned and
 
 import trl
 
-__all__ = ["Trainer", "Watch"]
+__all__ = ["Said", "Trainer", "Watch"]
 
 _CRITIC = "critic.pt"
 
@@ -38,7 +39,7 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         if recipe.algorithm != "ppo":
             return
         policy: Any = self.accelerator.unwrap_model(self.model)
-        network = policy.get_base_model() if recipe.lora else policy
+        network = policy.get_base_model() if hasattr(policy, "get_base_model") else policy
         self.critic = CriticLearner(
             network,
             recipe.critic,
@@ -112,3 +113,16 @@ class Watch(transformers.TrainerCallback):  # type: ignore[misc]
         if self._trainer.critic is not None:
             kept = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             self._trainer.critic.save(kept / _CRITIC)
+
+
+class Said(transformers.TrainerCallback):  # type: ignore[misc]
+    """Passes on the loss of the warm start."""
+
+    def __init__(self, say: Callable[[int, float], None]) -> None:
+        self._say = say
+
+    def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ANN401
+        """Pass on a step's loss."""
+        del args, control
+        if "loss" in more["logs"]:
+            self._say(state.global_step, float(more["logs"]["loss"]))

@@ -42,6 +42,8 @@ class Imitation:
     learning_rate: float = 3e-3
     warm_up: float = 0.05
     """Share of the steps in which the learning rate rises; it falls as a cosine after."""
+    seed: int = 0
+    """Of the order of the traces."""
     lora: Lora | None = None
 
 
@@ -95,6 +97,7 @@ class Reinforcement:
     mask: Mask = "everywhere"
     critic: Critic = field(default_factory=Critic)
     lora: Lora | None = None
+    """For a model that has no adapter yet; one from the warm start is trained further."""
     save_every: int = 20
     """Batches between checkpoints."""
     seed: int = 0

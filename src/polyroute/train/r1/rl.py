@@ -22,7 +22,10 @@ from polyroute.errors import ConfigError, MissingExtraError
 from polyroute.train.r1.monitor import Vitals
 from polyroute.train.r1.recipe import Lora, Reinforcement
 
-__all__ = ["Batch", "Curve", "Play", "Point", "Sampled", "checkpoints", "lora_config", "reinforce"]
+__all__ = [
+    "Batch", "Curve", "Play", "Point", "Sampled", "checkpoints", "extra", "lora_config",
+    "reinforce",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,7 @@ def reinforce(
         peft_config=None if recipe.lora is None else lora_config(recipe.lora),
         rollout_func=_rollout(recipe, play),
     )
+    trainer.remove_callback(extra("transformers").PrinterCallback)
     trainer.prepare(recipe)
     trainer.add_callback(own.Watch(trainer, curve))
     found = checkpoints(folder)
@@ -119,7 +123,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def lora_config(lora: Lora) -> Any:  # noqa: ANN401 - peft's own
     """Return the adapter as peft describes it."""
-    return _extra("peft").LoraConfig(
+    return extra("peft").LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         target_modules=list(lora.targets),
@@ -129,8 +133,8 @@ def lora_config(lora: Lora) -> Any:  # noqa: ANN401 - peft's own
 
 def _arguments(recipe: Reinforcement, folder: Path) -> Any:  # noqa: ANN401
     per_update = recipe.episodes // recipe.minibatches
-    cuda = _extra("torch").cuda.is_available()
-    return _extra("trl").GRPOConfig(
+    cuda = extra("torch").cuda.is_available()
+    return extra("trl").GRPOConfig(
         output_dir=str(folder),
         max_steps=recipe.steps * recipe.updates,
         per_device_train_batch_size=recipe.micro,
@@ -144,7 +148,7 @@ def _arguments(recipe: Reinforcement, folder: Path) -> Any:  # noqa: ANN401
         max_grad_norm=recipe.max_grad_norm,
         beta=0.0 if recipe.algorithm == "ppo" else recipe.kl,
         epsilon=recipe.clip,
-        loss_type="bnpo",
+        loss_type="dapo",
         scale_rewards="group" if recipe.algorithm == "grpo" else "none",
         temperature=1.0,
         shuffle_dataset=False,
@@ -165,7 +169,7 @@ def _rows(recipe: Reinforcement) -> Any:  # noqa: ANN401
     """Return rows that only say how many episodes a batch has: `play` knows the questions."""
     per_batch = recipe.episodes // max(2, recipe.group)
     rows = [str(k) for k in range(per_batch * recipe.steps)]
-    return _extra("datasets").Dataset.from_dict({"prompt": rows})
+    return extra("datasets").Dataset.from_dict({"prompt": rows})
 
 
 def _rewarded(*, reward: Sequence[float], **_columns: object) -> list[float]:
@@ -198,10 +202,10 @@ def _rollout(recipe: Reinforcement, play: Play) -> Callable[[list[str], Any], di
 
 def _own() -> Any:  # noqa: ANN401 - a module
     """Import what is built on the trainer's classes: it takes seconds, and needs the extra."""
-    return _extra("polyroute.train.r1._trainer")
+    return extra("polyroute.train.r1._trainer")
 
 
-def _extra(name: str) -> Any:  # noqa: ANN401 - a module
+def extra(name: str) -> Any:  # noqa: ANN401 - a module
     """Import a module of the extra, or one that needs it.
 
     Raises

@@ -1,0 +1,35 @@
+"""The numbers that worked, by model: what a run does when it is told nothing else."""
+
+from polyroute.train.r1.recipe import Imitation, Lora, Reinforcement
+from polyroute.train.r1.run import RunPlan
+
+__all__ = ["plan_for"]
+
+
+def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
+    """Return the plan for `model` on `task`.
+
+    The tiny model is trained whole from scratch; a pretrained one gets an adapter, smaller batches
+    and slower steps.
+    """
+    if model == "tiny":
+        return RunPlan(task=task, model=model, seed=seed)
+    return RunPlan(
+        task=task,
+        model=model,
+        seed=seed,
+        imitation=Imitation(
+            traces=960, steps=60, batch=16, micro_batch=4, learning_rate=5e-4, lora=Lora(rank=16)
+        ),
+        reinforcement=Reinforcement(
+            steps=40,
+            questions=6,
+            group=8,
+            micro_batch=8,
+            learning_rate=5e-5,
+            save_every=5,
+        ),
+        worth=(0.0002, 0.01),
+        judged=64,
+        turn_tokens=96,
+    )

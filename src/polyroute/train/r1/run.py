@@ -1,0 +1,400 @@
+"""A whole training run: teachers' traces, the warm start, a gate, reinforcement, the judgement.
+
+The one decision here: every stage leaves its result in the run's folder, and a stage whose result
+is there is not run again. So a run that was stopped anywhere goes on where it was, and the figures
+before and after a stage are of the same weights that it started and ended with.
+
+No reinforcement begins before the gate: an imitator that does not yet answer nearly as well as its
+teachers feeds the optimiser its broken turns, and collapses onto whoever needs the fewest of them.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from polyroute.backends.transformers import Loaded, Transformers
+from polyroute.backends.transformers.load import load
+from polyroute.errors import ConfigError
+from polyroute.evaluate.bootstrap import mean_interval
+from polyroute.policies.router_r1 import RouterR1
+from polyroute.registry import load as plugin
+from polyroute.rewards.router_r1 import RouterR1Reward
+from polyroute.tasks.atlas.small import vocabulary
+from polyroute.tasks.atlas.teacher import Style, Teacher
+from polyroute.tasks.problem import Problem, Split, Task
+from polyroute.train.r1.cache import Cached
+from polyroute.train.r1.log import CsvLog, Logger, row_of
+from polyroute.train.r1.monitor import Alarm, Monitor, Vitals
+from polyroute.train.r1.recipe import Imitation, Reinforcement
+from polyroute.train.r1.rl import Point, checkpoints, reinforce
+from polyroute.train.r1.rollout import ROUTER, Game, Player, Rollout, malformed, vitals
+from polyroute.train.r1.sft import Lines, imitate, lines_of
+from polyroute.train.r1.tiny import tiny_model
+from polyroute.types import Json, JsonObject
+
+__all__ = ["Result", "Run", "RunPlan", "judge"]
+
+_SAMPLED: JsonObject = {"temperature": 1.0}
+_GREEDY: JsonObject = {"temperature": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What a run is told."""
+
+    task: str = "atlas-small"
+    model: str = "tiny"
+    """``tiny``, a transformer from scratch over the task's vocabulary; or what
+    `polyroute.backends.transformers.Transformers` loads."""
+    seed: int = 0
+    teachers: tuple[Style, ...] = ("random", "mixed")
+    """Whose traces are imitated, in equal parts."""
+    imitation: Imitation = field(default_factory=Imitation)
+    reinforcement: Reinforcement = field(default_factory=Reinforcement)
+    weight: float = 1.0
+    """Of the cost in the reward."""
+    worth: tuple[float, float] | None = None
+    """Between these a question's willingness to pay is drawn, log-uniformly, where the task does
+    not draw it: US dollars for one right answer."""
+    gate: float = 0.85
+    """Least quality of the imitator's sampled answers before reinforcement, as a share of its
+    teachers'."""
+    judged: int = 300
+    """Held-out questions of every judgement."""
+    max_turns: int = 6
+    turn_tokens: int = 48
+    """Most tokens of one turn."""
+    remember_calls: bool = True
+    """Whether candidates are asked the same thing once in a run; see `Cached`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a run came to."""
+
+    folder: Path
+    """Folder of the trained model and its tokenizer."""
+    policy: RouterR1
+    stages: Mapping[str, JsonObject]
+    """Judgements on held-out questions by stage, as `judge` returns them."""
+    alarms: tuple[Alarm, ...]
+    """What stopped the reinforcement early; empty when it ran to its end."""
+
+
+_Say: TypeAlias = Callable[[str], None]
+
+
+class Run:
+    """A training run in a folder.
+
+    Parameters
+    ----------
+    plan : RunPlan
+    folder : Path
+        Where its results go; one that has results of the same plan is continued.
+    say : callable
+        Told in a line what happens.
+    show : callable, optional
+        Takes each step's numbers, for a live table.
+    loggers : sequence of Logger, optional
+        More places for the numbers than ``curve.csv``.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a run of another plan, or the model does not fit the task.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        folder: Path,
+        *,
+        say: _Say,
+        show: Callable[[Mapping[str, float]], None] | None = None,
+        loggers: Sequence[Logger] = (),
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.say = say
+        self.show = show or (lambda row: None)
+        self.loggers = loggers
+        self.task: Task = plugin("tasks", plan.task)()
+        self.alarms: tuple[Alarm, ...] = ()
+        policy = RouterR1(
+            router=ROUTER.id,
+            layout="brief",
+            max_turns=plan.max_turns,
+            router_params={**_GREEDY, "max_tokens": plan.turn_tokens},
+        )
+        self.game = Game(
+            policy=policy,
+            reward=RouterR1Reward(weight=plan.weight, malformed=malformed(policy)),
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        _claim(folder / "plan.json", plan)
+
+    def train(self) -> Result:
+        """Run all stages that are not done yet.
+
+        Raises
+        ------
+        ConfigError
+            If the imitator does not pass the gate.
+        """
+        self._stage("before", lambda: self._judged(self._start()))
+        self._stage("optimum", self._optimum)
+        if not _is_done(self.folder / "sft"):
+            self._imitate()
+        self._stage("sft", lambda: self._judged(self._loaded("sft")))
+        self._gate()
+        if not _is_done(self.folder / "rl"):
+            self._reinforce()
+        self._stage("rl", lambda: self._judged(self._loaded("rl")))
+        return Result(
+            folder=self.folder / "rl",
+            policy=self.game.policy,
+            stages=self._stages(),
+            alarms=self.alarms,
+        )
+
+    def problems(self, split: Split, n: int) -> list[Problem]:
+        """Return problems of the task, each with a willingness to pay."""
+        found = self.task.problems(split, n, self.plan.seed)
+        draw = random.Random(f"worth|{split}|{self.plan.seed}")
+        priced = [_priced(problem, self.plan.worth, draw) for problem in found]
+        if not self.plan.remember_calls:
+            return priced
+        return [replace(problem, backend=Cached(problem.backend)) for problem in priced]
+
+    def _start(self) -> Loaded:
+        if self.plan.model != "tiny":
+            return load(self.plan.model)
+        if self.plan.task != "atlas-small":
+            raise ConfigError(
+                f"the tiny model knows the words of atlas-small only, not of {self.plan.task!r}; "
+                "name a pretrained model (smollm2, a folder, a name on the hub)"
+            )
+        return tiny_model(vocabulary(), seed=self.plan.seed)
+
+    def _loaded(self, stage: str) -> Loaded:
+        """Return the model that a stage left, its adapter ready to be trained further."""
+        folder = self.folder / stage
+        if not (folder / "adapter_config.json").is_file():
+            return load(str(folder))
+        loaded = load(self.plan.model, adapter=str(folder))
+        for name, weight in loaded.model.named_parameters():
+            weight.requires_grad_("lora_" in name)
+        return loaded
+
+    def _imitate(self) -> None:
+        begin = time.monotonic()
+        loaded = self._start()
+        sampler = self._backend(loaded)
+        lines = list(self._lines(sampler))
+        self.say(f"{len(lines)} traces of teachers ({time.monotonic() - begin:.0f} s)")
+        recipe = replace(self.plan.imitation, seed=self.plan.seed)
+        steps = recipe.steps
+        model = imitate(
+            loaded.model,
+            loaded.tokenizer,
+            lines,
+            recipe,
+            folder=self.folder / "imitation",
+            say=lambda step, loss: self.say(f"imitation {step}/{steps}: loss {loss:.4f}"),
+        )
+        _keep(model, loaded.tokenizer, self.folder / "sft")
+        self.say(f"imitated ({time.monotonic() - begin:.0f} s)")
+
+    def _lines(self, sampler: Transformers) -> Iterable[Lines]:
+        styles = self.plan.teachers
+        problems = self.problems("train", self.plan.imitation.traces)
+        for k, style in enumerate(styles):
+            for rollout in self._taught(problems[k :: len(styles)], style):
+                yield lines_of(rollout.trace, sampler)
+
+    def _taught(self, problems: Sequence[Problem], style: Style) -> list[Rollout]:
+        teacher = Teacher(problems, style=style, weight=self.plan.weight, seed=self.plan.seed)
+        return asyncio.run(self.game.play(problems, teacher))
+
+    def _gate(self) -> None:
+        problems = self.problems("val", self.plan.judged)
+        taught = [vitals(self._taught(problems, style), 0) for style in self.plan.teachers]
+        wanted = self.plan.gate * sum(each.outcome for each in taught) / len(taught)
+        got = self._stages()["sft"]["sampled"]["outcome"]
+        if got < wanted:
+            raise ConfigError(
+                f"no reinforcement yet: after imitation the sampled quality is {got:.3f}, and "
+                f"{wanted:.3f} is {self.plan.gate:.0%} of the teachers'; imitate for more steps"
+            )
+        self.say(f"gate: sampled quality {got:.3f}, {wanted:.3f} wanted")
+
+    def _reinforce(self) -> None:
+        begin = time.monotonic()
+        recipe = replace(self.plan.reinforcement, seed=self.plan.seed)
+        loaded = self._loaded("sft")
+        backend = self._backend(loaded)
+        player = Player(
+            self._sampling(),
+            backend,
+            self.problems("train", recipe.steps * recipe.questions),
+            group=recipe.group,
+            questions=recipe.questions,
+            seed=self.plan.seed,
+        )
+        found = checkpoints(self.folder / "checkpoints")
+        done = int(found[-1].name.rpartition("-")[2]) // recipe.updates if found else 0
+        log = CsvLog(self.folder / "curve.csv", before=done)
+        optimum = self._stages()["optimum"]["greedy"]
+        monitor = Monitor(optimum_share=optimum["top_share"], optimum_calls=optimum["calls"])
+        for row in CsvLog.read(log.path):
+            monitor.watch(_vitals_of(row))
+
+        def curve(point: Point) -> bool:
+            row = {**row_of(point), "seconds": time.monotonic() - begin}
+            for place in (log, *self.loggers):
+                place.write(row)
+            self.show(row)
+            self.alarms = monitor.watch(point.vitals)
+            for alarm in self.alarms:
+                self.say(f"collapse at step {alarm.step}: {alarm.message}")
+            return bool(self.alarms)
+
+        model = reinforce(
+            loaded.model,
+            loaded.tokenizer,
+            recipe,
+            player,
+            folder=self.folder / "checkpoints",
+            curve=curve,
+        )
+        player.close()
+        _keep(model, loaded.tokenizer, self.folder / "rl")
+        self.say(f"reinforced ({time.monotonic() - begin:.0f} s)")
+
+    def _judged(self, loaded: Loaded) -> dict[str, Json]:
+        backend = self._backend(loaded)
+        problems = self.problems("test", self.plan.judged)
+        found: dict[str, Json] = {}
+        for name, game in (("greedy", self.game), ("sampled", self._sampling())):
+            requests = [replace(p.request, id=f"{p.request.id}#{name}") for p in problems]
+            rollouts = asyncio.run(game.play(problems, backend, requests=requests))
+            found[name] = judge(rollouts)
+        asyncio.run(backend.close())
+        return found
+
+    def _optimum(self) -> dict[str, Json]:
+        problems = self.problems("test", self.plan.judged)
+        return {"greedy": judge(self._taught(problems, "optimum"))}
+
+    def _backend(self, loaded: Loaded) -> Transformers:
+        return Transformers.of(loaded.model, loaded.tokenizer, max_tokens=self.plan.turn_tokens)
+
+    def _sampling(self) -> Game:
+        params = {**_SAMPLED, "max_tokens": self.plan.turn_tokens}
+        return replace(self.game, policy=replace(self.game.policy, router_params=params))
+
+    def _stages(self) -> dict[str, Any]:
+        path = self.folder / "stages.json"
+        return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
+
+    def _stage(self, name: str, measure: Callable[[], dict[str, Json]]) -> None:
+        """Measure once, and keep it."""
+        stages = self._stages()
+        if name in stages:
+            return
+        stages[name] = measure()
+        _write(self.folder / "stages.json", stages)
+        for how, found in stages[name].items():
+            self.say(
+                f"{name}, {how}: reward {found['reward']:.3f}, quality {found['outcome']:.3f}, "
+                f"well-formed {found['format_rate']:.3f}, {found['calls']:.2f} calls, "
+                f"${found['usd']:.3g}"
+            )
+
+
+def judge(rollouts: Sequence[Rollout]) -> dict[str, Json]:
+    """Return the figures of some episodes: means, and a 95 % interval of the reward's."""
+    whole = vitals(rollouts, 0)
+    interval = mean_interval([each.terms.total for each in rollouts])
+    usd = [float("nan") if r.terms.usd is None else float(r.terms.usd) for r in rollouts]
+    return {
+        "questions": len(rollouts),
+        "reward": whole.reward,
+        "reward_low": interval.low,
+        "reward_high": interval.high,
+        "outcome": whole.outcome,
+        "format_rate": whole.format_rate,
+        "calls": whole.calls,
+        "usd": float(np.mean(usd)),
+        "top_share": whole.top_share,
+        "share": dict(whole.share),
+    }
+
+
+def _priced(problem: Problem, worth: tuple[float, float] | None, draw: random.Random) -> Problem:
+    budget = problem.request.budget
+    if worth is None or budget.usd_per_quality is not None:
+        return problem
+    low, high = np.log(worth)
+    drawn = float(np.exp(draw.uniform(low, high)))
+    request = replace(problem.request, budget=replace(budget, usd_per_quality=drawn))
+    return replace(problem, request=request)
+
+
+def _claim(path: Path, plan: RunPlan) -> None:
+    """Write the plan into a new folder; refuse one that belongs to another.
+
+    Raises
+    ------
+    ConfigError
+        If it does.
+    """
+    wanted = json.loads(json.dumps(asdict(plan)))
+    if not path.is_file():
+        _write(path, wanted)
+        return
+    there = json.loads(path.read_text("utf-8"))
+    if there != wanted:
+        keys = {key for key in wanted | there if wanted.get(key) != there.get(key)}
+        raise ConfigError(
+            f"{path.parent} holds a run of another plan (other {', '.join(sorted(keys))}); "
+            "name another folder, or remove it"
+        )
+
+
+def _keep(model: Any, tokenizer: Any, folder: Path) -> None:  # noqa: ANN401
+    """Write a model and its tokenizer, whole or not at all."""
+    making = folder.with_name(f".{folder.name}.new")
+    model.save_pretrained(making)
+    tokenizer.save_pretrained(making)
+    making.rename(folder)
+
+
+def _is_done(folder: Path) -> bool:
+    return folder.is_dir()
+
+
+def _write(path: Path, value: Json) -> None:
+    making = path.with_name(f".{path.name}.new")
+    making.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
+    making.replace(path)
+
+
+def _vitals_of(row: Mapping[str, float]) -> Vitals:
+    """Return what the monitor saw of a logged step, as far as the log has it."""
+    return Vitals(
+        step=int(row["step"]),
+        reward=row["reward"],
+        outcome=row["outcome"],
+        format_rate=row["format_rate"],
+        calls=row["calls"],
+        share={"the most used": row["top_share"]},
+    )

@@ -1,0 +1,120 @@
+"""The warm start: a router model imitates teachers, on the turns they wrote and nothing else.
+
+The one decision here: a trace becomes tokens as the sampler would have made them, span by span, so
+that what is imitated is what can be sampled. The loss is on own turns only; a turn that a teacher
+got wrong on purpose is seen, so that the student learns to mend it, and not imitated.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polyroute.backends.transformers import Transformers
+from polyroute.decision import Route
+from polyroute.policies.router_r1 import prompt_of, transcript
+from polyroute.trace import Trace
+from polyroute.train.r1.recipe import Imitation
+from polyroute.train.r1.rl import extra, lora_config
+from polyroute.types import Message
+
+__all__ = ["Lines", "imitate", "lines_of"]
+
+_IGNORED = -100
+"""Label of a token without loss, as torch's cross-entropy has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """One trace as tokens."""
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    """The tokens that are imitated, in their places; -100 elsewhere."""
+
+
+def lines_of(trace: Trace, sampler: Transformers) -> Lines:
+    """Return a teacher's trace as tokens.
+
+    Parameters
+    ----------
+    trace : Trace
+        Of a `RouterR1` policy; a turn with ``reply.fields["mistake"]`` is not imitated.
+    sampler : Transformers
+        Around the student: it knows its chat template and tokenizer.
+    """
+    ids = list(sampler.prompt_ids([Message("user", prompt_of(trace))]))
+    labels = [_IGNORED] * len(ids)
+    imitated = iter(
+        "mistake" not in reply.fields
+        for step in trace.steps
+        if isinstance(step.decision, Route) and step.decision.own
+        for reply in step.replies
+        if reply.text
+    )
+    for span in transcript(trace):
+        tokens = sampler.encode(span.text)
+        ids += tokens
+        wanted = span.own and next(imitated)
+        labels += tokens if wanted else [_IGNORED] * len(tokens)
+    return Lines(tuple(ids), tuple(labels))
+
+
+def imitate(
+    model: Any,  # noqa: ANN401 - a causal language model of transformers
+    tokenizer: Any,  # noqa: ANN401
+    lines: Iterable[Lines],
+    recipe: Imitation,
+    *,
+    folder: Path,
+    say: Callable[[int, float], None],
+) -> Any:  # noqa: ANN401
+    """Train `model` in place on `lines`, and return it (with its adapter, if it has one).
+
+    Parameters
+    ----------
+    model, tokenizer
+        Of transformers.
+    lines : iterable of Lines
+    recipe : Imitation
+        The numbers.
+    folder : Path
+        The trainer's own.
+    say : callable
+        Takes the number of a step and its loss, now and then.
+    """
+    rows = [{"input_ids": list(each.ids), "labels": list(each.labels)} for each in lines]
+    trl = extra("trl")
+    cuda = extra("torch").cuda.is_available()
+    arguments = trl.SFTConfig(
+        output_dir=str(folder),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=recipe.micro_batch,
+        gradient_accumulation_steps=recipe.batch // recipe.micro_batch,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=recipe.warm_up,
+        weight_decay=0.0,
+        max_length=None,
+        logging_steps=max(1, recipe.steps // 50),
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=not cuda,
+        bf16=cuda,
+        gradient_checkpointing=cuda,
+        loss_type="nll",
+        seed=recipe.seed,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    trainer = trl.SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=extra("datasets").Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=None if recipe.lora is None else lora_config(recipe.lora),
+    )
+    trainer.remove_callback(extra("transformers").PrinterCallback)
+    trainer.add_callback(extra("polyroute.train.r1._trainer").Said(say))
+    trainer.train()
+    return trainer.accelerator.unwrap_model(trainer.model)
