@@ -70,12 +70,15 @@ def choice(reply: str) -> str | None:
     """Return the letter, A to J, of the option that was chosen.
 
     The whole answer when it is one letter; else the last letter after "answer" or "option"; else
-    the last one in parentheses; else the only capital letter that stands alone.
+    the last one in parentheses; else the only capital letter that stands alone. "I" before another
+    word is the pronoun, and no letter, unless that word speaks of an option: "I is right".
 
     Examples
     --------
     >>> choice("A good question. The answer is (C), not (B).")
     'C'
+    >>> choice("I do not know."), choice("I think it is B."), choice("I fits best.")
+    (None, 'B', 'I')
     """
     marked = _marked(reply)
     whole = marked.strip(string.punctuation + string.whitespace)
@@ -119,12 +122,14 @@ _ARTICLES = frozenset({"a", "an", "the"})
 _NO_PUNCTUATION = {ord(mark): None for mark in string.punctuation}
 _LETTERS = frozenset("ABCDEFGHIJ")
 _NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|(?<![\w.])-?\.\d+")
+_OPTION = r"(?:[A-HJ]|I(?![ \t]+(?!(?:is|fits|seems|looks|because|since|as|and|or)\b)[a-z]))"
+"""A letter that stands for an option."""
 _ANNOUNCED = re.compile(
     r"\b(?i:answer|option|choice)\b(?:\s+(?i:is|was|would be))?\s*[:=]?\s*"
-    r"[*_(\[{\"']*([A-J])\b(?!')"
+    rf"[*_(\[{{\"']*({_OPTION})\b(?!['’])"
 )
 _PARENTHESISED = re.compile(r"\(([A-J])\)")
-_ALONE = re.compile(r"(?<![\w'])([A-J])(?![\w'])")
+_ALONE = re.compile(rf"(?<![\w'])({_OPTION})(?![\w'’])")
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _MEMBER = re.compile(r'"answer"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d[\d.,eE+-]*)', re.DOTALL)
 
