@@ -195,9 +195,8 @@ def test_a_damaged_log_is_refused(table, tmp_path):
         evaluate({"p": Fixed("small")}, table, conditions=conditions)
 
 
-@pytest.mark.slow
-def test_two_processes_find_what_one_finds():
-    table = OutcomeTable.of(
+def eighty():
+    return OutcomeTable.of(
         [{"query_id": str(n), "prompt": f"question {n}"} for n in range(80)],
         [
             {"query_id": str(n), "model": m, "score": n % k / k, "response_text": "x"}
@@ -205,17 +204,41 @@ def test_two_processes_find_what_one_finds():
             for k, m in enumerate("abc", start=2)
         ],
     )
-    policies = {"random": Random(), "a": Fixed("a")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["processes", "ray"])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning")
+def test_two_workers_find_what_one_finds_and_go_on_where_a_run_stopped(place, tmp_path):
+    if place == "ray":
+        pytest.importorskip("ray", reason="the extra [scale] is not installed")
+    table, policies = eighty(), {"random": Random(), "a": Fixed("a")}
     one = evaluate(policies, table)
-    two = evaluate(policies, table, conditions=Conditions(processes=2))
+    told = []
+    conditions = Conditions(
+        jobs=2, place=place, folder=tmp_path, progress=lambda *told_of: told.append(told_of)
+    )
+    two = evaluate(policies, table, conditions=conditions)
+    assert told[0] == (0, 160)
+    assert told[-1] == (160, 160)
+    for log in tmp_path.glob("*.jsonl"):  # as if the run had been cut in the middle
+        log.write_text("".join(log.read_text().splitlines(keepends=True)[:41]))
+    told.clear()
+    again = evaluate(policies, table, conditions=conditions)
+    assert 0 < told[0][0] < 160
     for name in policies:
-        assert one[name].outcomes == two[name].outcomes
+        assert one[name].outcomes == two[name].outcomes == again[name].outcomes
+
+
+def test_work_goes_to_a_place_that_is_known():
+    with pytest.raises(ConfigError, match="'processes' or on 'ray'"):
+        evaluate({"a": Fixed("a")}, eighty(), conditions=Conditions(jobs=2, place="moon"))
 
 
 def test_a_policy_that_cannot_travel_is_refused(table):
     local = type("Local", (), {"method": METHOD, "decide": Fixed("small").decide})()
     with pytest.raises(ConfigError, match="one process"):
-        evaluate({"p": local, "q": local}, table, conditions=Conditions(processes=2))
+        evaluate({"p": local, "q": local}, table, conditions=Conditions(jobs=2))
 
 
 def test_no_question_is_refused(table):

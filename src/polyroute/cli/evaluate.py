@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -48,9 +49,16 @@ from polyroute.protocols import Policy
 from polyroute.spec import Spec, construct, named_cards
 from polyroute.types import Budget
 
-__all__ = ["app", "evaluate_", "routers"]
+__all__ = ["Engine", "app", "evaluate_", "routers"]
 
 app = command()
+
+
+class Engine(StrEnum):
+    """Where workers run."""
+
+    PROCESSES = "processes"
+    RAY = "ray"
 
 
 @app.command(name="evaluate")
@@ -85,7 +93,12 @@ def evaluate_(  # noqa: PLR0913 - one parameter per option
     perturbed: Annotated[
         int, typer.Option(min=0, help="Questions whose spelling is changed, for robustness.")
     ] = 100,
-    processes: Annotated[int, typer.Option(min=1, help="Processes to run in.")] = 1,
+    engine: Annotated[
+        Engine, typer.Option(help="Where workers run: processes of this machine, or Ray.")
+    ] = Engine.PROCESSES,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Workers; the results do not depend on it.")
+    ] = 1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a run with this report folder stopped.")
     ] = False,
@@ -109,7 +122,7 @@ def evaluate_(  # noqa: PLR0913 - one parameter per option
     policies = routers(router, bench.pool, config)
     budget = Budget(usd=max_usd, rounds=max_rounds or Budget().rounds)
     conditions = Conditions(
-        budget=budget, repeats=repeats, seed=seed, processes=processes,
+        budget=budget, repeats=repeats, seed=seed, jobs=jobs, place=engine.value,
         folder=_folder(report, resume=resume),
     )  # fmt: skip
     summary = _run(policies, bench, conditions, _Extras(points, perturbed))

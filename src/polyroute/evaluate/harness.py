@@ -7,10 +7,8 @@ what it answered and what all of it cost.
 
 import asyncio
 import hashlib
-import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -25,6 +23,7 @@ from polyroute.evaluate.digest import digest
 from polyroute.evaluate.outcome_log import OutcomeLog
 from polyroute.evaluate.recording import Grade, Recording, readable
 from polyroute.evaluate.result import Outcome, Result, gather
+from polyroute.evaluate.workers import Place, spread
 from polyroute.outcomes import OutcomeTable, Question
 from polyroute.outcomes.implied import pool_of
 from polyroute.pool import Pool
@@ -54,8 +53,10 @@ class Conditions:
     """Episodes per question; as many as the table has samples of an answer when `None`."""
     seed: int = 0
     """Another seed draws otherwise, where a policy draws."""
-    processes: int = 1
-    """Processes to run in; the results do not depend on it."""
+    jobs: int = 1
+    """Workers to run in; the results do not depend on it."""
+    place: Place = "processes"
+    """Where they run when there are several, or ``"ray"``."""
     folder: Path | None = None
     """Where outcomes are kept as they come; a run with the same folder goes on where it was."""
     grade: Grade | None = None
@@ -63,7 +64,7 @@ class Conditions:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        for name in ("repeats", "processes"):
+        for name in ("repeats", "jobs"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {value!r}")
@@ -81,12 +82,12 @@ def evaluate(
     The score of a question is the recorded score of the reply that became the answer. With several
     samples of an answer, every question is asked once per sample: the seed of a repetition chooses
     the sample (see `polyroute.backends.replay.Replay`), so that a policy that asks one model gets
-    the mean over all of them. The results depend on the arguments only, not on processes or time.
+    the mean over all of them. The results depend on the arguments only, not on workers or time.
 
     Parameters
     ----------
     policies : mapping of str to Policy
-        By the name that the result is to have. With several processes they must be picklable.
+        By the name that the result is to have. With several workers they must be picklable.
     table : OutcomeTable
         The questions to judge on.
     pool : Pool, optional
@@ -105,7 +106,7 @@ def evaluate(
 
     Notes
     -----
-    With ``processes=2`` or more a script needs ``if __name__ == "__main__":``, as everything that
+    With ``jobs=2`` or more a script needs ``if __name__ == "__main__":``, as everything that
     starts Python's processes does.
     """
     if not table.queries:
@@ -203,19 +204,17 @@ class _Bench:
 
     def run(self, jobs: Sequence[_Job]) -> Iterator[tuple[str, list[Outcome]]]:
         """Yield the outcomes of each job, in any order."""
-        if self.conditions.processes == 1 or len(jobs) < 2:
+        here = self.conditions.jobs == 1 and self.conditions.place == "processes"
+        if here or not jobs:
             with asyncio.Runner() as runner:
                 for job in jobs:
                     yield job[0], runner.run(self.outcomes(job))
             return
-        packed = _packed(self)
-        spawn = multiprocessing.get_context("spawn")  # a fork copies locks that others hold
-        with ProcessPoolExecutor(
-            self.conditions.processes, spawn, initializer=_unpack, initargs=(packed,)
-        ) as executor:
-            running = {executor.submit(_work, job): job[0] for job in jobs}
-            for future in as_completed(running):
-                yield running[future], future.result()
+        found = spread(
+            _started, _packed(self), jobs, place=self.conditions.place, workers=self.conditions.jobs
+        )
+        for job, outcomes in found:
+            yield job[0], outcomes
 
     async def outcomes(self, job: _Job) -> list[Outcome]:
         """Run the episodes of one job side by side."""
@@ -340,7 +339,7 @@ def _table_digest(table: OutcomeTable) -> str:
 
 
 def _packed(bench: _Bench) -> bytes:
-    plain = replace(bench.conditions, progress=None, folder=None, processes=1)
+    plain = replace(bench.conditions, progress=None, folder=None, jobs=1, place="processes")
     try:
         return pickle.dumps((bench.policies, bench.table, bench.pool, plain))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -349,13 +348,6 @@ def _packed(bench: _Bench) -> bytes:
         ) from error
 
 
-_BENCH: list[_Bench] = []
-"""What this worker process runs; filled when it starts."""
-
-
-def _unpack(packed: bytes) -> None:
-    _BENCH.append(_Bench(*pickle.loads(packed)))
-
-
-def _work(job: _Job) -> list[Outcome]:
-    return asyncio.run(_BENCH[-1].outcomes(job))
+def _started(packed: bytes) -> Callable[[_Job], list[Outcome]]:
+    bench = _Bench(*pickle.loads(packed))
+    return lambda job: asyncio.run(bench.outcomes(job))
