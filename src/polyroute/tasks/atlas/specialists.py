@@ -102,9 +102,15 @@ class Specialists:
 def quality(card: ModelCard, skill: str) -> float:
     """Return how often the candidate is right about `skill`, 0 to 1.
 
+    A card without measured skills knows what it is called after, as the tools of the embedded pool.
+
     Examples
     --------
     >>> quality(ModelCard(id="a", skills={"all": 0.9, "river": 0.5}), "river")
     0.5
+    >>> quality(ModelCard(id="calendar"), "calendar"), quality(ModelCard(id="calendar"), "river")
+    (1.0, 0.0)
     """
+    if not card.skills:
+        return float(card.id == skill)
     return card.skills.get(skill, card.skills.get(ANYTHING, 0.0))
