@@ -58,6 +58,8 @@ def fitted(learned: _Learned | None, estimator: object) -> _Learned:
 
 def place(fitted_NM: FloatArray, ids: Sequence[str], pool: Pool) -> FloatArray:
     """Return the columns of the cards `ids` in the order of `pool`; NaN for other cards."""
+    if pool.ids == ids:  # how a router is served: nothing to move
+        return np.asarray(fitted_NM, np.float64)
     column = {card_id: j for j, card_id in enumerate(ids)}
     placed_NM = np.full((len(fitted_NM), len(pool)), np.nan)
     for j, card in enumerate(pool):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyroute.estimators._columns import inner, nested, place
-from polyroute.estimators._text import Text, chunks
+from polyroute.estimators._text import Text, product
 from polyroute.pool import Pool
 from polyroute.protocols import Features, FloatArray, State
 from polyroute.sparse import Sparse
@@ -38,9 +38,7 @@ class LinearHead:
 
     def scores(self, x_ND: Features, pool: Pool) -> FloatArray:
         """Return the values for every card of `pool`, shape (N, len(pool)); NaN where unknown."""
-        rows = [part @ self.weights for part in chunks(x_ND)]
-        scores_NM = np.concatenate([np.empty((0, len(self.ids))), *rows]) + self.intercepts
-        return place(scores_NM, self.ids, pool)
+        return place(product(x_ND, self.weights) + self.intercepts, self.ids, pool)
 
     def state(self, text: Text) -> State:
         """Return the head's arrays, and the state of the `text` it reads."""

@@ -5,7 +5,7 @@ own state, and reads the prompt (the last user message) and nothing else.
 """
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,10 @@ from polyroute.signals.encoders.tfidf import TfIdf
 from polyroute.sparse import Sparse
 from polyroute.types import Request
 
-__all__ = ["Text", "chunks", "default_encoder", "dense"]
+__all__ = ["Text", "default_encoder", "dense", "product"]
+
+_SLICE = 256
+"""Rows that are multiplied at a time."""
 
 
 def default_encoder() -> Encoder:
@@ -81,17 +84,21 @@ class Text:
     def _projected(self, raw: Features) -> Features:
         if self._projection_DK is None:
             return raw
-        rows = [part @ self._projection_DK for part in chunks(raw)]
-        width = self._projection_DK.shape[1]
-        return np.concatenate([np.empty((0, width)), *rows]).astype(np.float32)
+        return product(raw, self._projection_DK).astype(np.float32)
 
 
-def chunks(x_ND: Features, rows: int = 256) -> list[Features]:
-    """Return `x_ND` in slices of `rows` rows: a sparse product needs memory for every value."""
-    bounds = range(0, len(x_ND), rows)
+def product(x_ND: Features, weights_DM: NDArray[np.float32]) -> NDArray[Any]:
+    """Return features times weights, shape (N, M).
+
+    Many rows are taken in slices: a sparse product needs memory for every value.
+    """
+    if len(x_ND) <= _SLICE:
+        return np.asarray(x_ND @ weights_DM)
+    bounds = range(0, len(x_ND), _SLICE)
     if isinstance(x_ND, Sparse):
-        return [x_ND.rows(np.arange(k, min(k + rows, len(x_ND)))) for k in bounds]
-    return [x_ND[k : k + rows] for k in bounds]
+        parts = [x_ND.rows(np.arange(k, min(k + _SLICE, len(x_ND)))) for k in bounds]
+        return np.concatenate([part @ weights_DM for part in parts])
+    return np.concatenate([x_ND[k : k + _SLICE] @ weights_DM for k in bounds])
 
 
 def dense(x_ND: Features) -> FloatArray:
