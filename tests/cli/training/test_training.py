@@ -1,12 +1,14 @@
 """The other ways to train: each writes what `polyroute evaluate` takes."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 import yaml
 
 from polyroute.outcomes import OutcomeTable, write_outcomes
+from polyroute.spec import construct
 
 
 @pytest.fixture
@@ -83,3 +85,27 @@ def test_the_word_policy_may_be_left_out(run):
     assert run("train", "policy", "--help").stdout == run("train", "policy", "-h").stdout
     assert "--estimator" in run("train", "greedy", "--help").stdout
     assert "agreement" in run("train", "--help").stdout
+
+
+def test_what_a_models_own_checks_mean_is_learned(run, data, configure, card, tmp_path):
+    """The scripted pool says "Yes" to a reply that says "Clearly", which the right ones do."""
+    (tmp_path / "says.py").write_text(
+        (tmp_path / "says.py").read_text()
+        + "\n\ndef check(model, prompt):\n"
+        + "    return 'Yes' if 'Clearly' in prompt else 'No'\n"
+    )
+    sys.modules.pop("says", None)
+    configure(pool=[card("c", "check"), card("big", "check")], policy="cheapest", policies={})
+    result = run(
+        "train", "automix", "-d", data, "-o", "m.yaml", "--order", "c", "--order", "big",
+        "--samples", "2", "--limit", "80", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert said["training"]["questions"] == 80
+    (table,) = said["policy"]["beliefs"]
+    never, _, always = table
+    assert never[0] < 0.3 < 0.9 < always[0]  # the first stage's own quality after 0 and 2 votes
+    assert never[1] > 0.7
+    assert construct("policies", yaml.safe_load((tmp_path / "m.yaml").read_text())["policy"],
+                     where="").order == ("c", "big")  # fmt: skip

@@ -14,6 +14,7 @@ app = group(
         ),
         "frugal": Entry("polyroute.cli.training.frugal", "Train a cascade that judges replies."),
         "agreement": Entry("polyroute.cli.training.agreement", "Choose models that have to agree."),
+        "automix": Entry("polyroute.cli.training.automix", "Learn what a model's own checks mean."),
     },
     line="Train a router on recorded outcomes.",
     otherwise="policy",
