@@ -164,11 +164,11 @@ def test_datasets_itself_gives_the_same_questions(folder, tmp_path, monkeypatch)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
     def local(source, name):
-        files = {path.stem: str(path) for path in (folder / name).glob("*.jsonl")}
-        return datasets.DatasetDict({
-            split: datasets.Dataset.from_list(list(map(json.loads, Path(path).read_text().splitlines())))
-            for split, path in files.items()
-        })  # fmt: skip
+        files = (folder / name).glob("*.jsonl")
+        rows = {file.stem: map(json.loads, file.read_text().splitlines()) for file in files}
+        return datasets.DatasetDict(
+            {split: datasets.Dataset.from_list(list(found)) for split, found in rows.items()}
+        )
 
     monkeypatch.setattr(datasets, "load_dataset", local)
     for split in ("val", "test"):
