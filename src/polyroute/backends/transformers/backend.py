@@ -46,9 +46,10 @@ class Transformers:
     its own, from the seed (the call's, or the request's) and the number of the turn.
 
     Parameters it knows: ``temperature`` (default 0), ``top_p``, ``seed``, ``stop``,
-    ``max_tokens``. The stop string is cut off the text and given as ``stop`` in
-    `polyroute.trace.Reply.fields`; its tokens stay in the sequence. A reply's `logprobs` are the
-    model's own, one for each sampled token, the one that ends the turn included.
+    ``max_tokens`` and ``ignore_eos`` (go on to the limit). The stop string is cut off the text
+    and given as ``stop`` in `polyroute.trace.Reply.fields`; its tokens stay in the sequence. A
+    reply's `logprobs` are the model's own, one for each sampled token, the one that ends the turn
+    included.
 
     Parameters
     ----------
@@ -346,7 +347,7 @@ class Transformers:
                 f"1; got {limits[0]!r}, {temperature!r} and {top_p!r}"
             )
         single = {stop: self._stop_id(stop) for stop in stops}
-        ids: dict[int, str | None] = dict.fromkeys(self._ends)
+        ids: dict[int, str | None] = dict.fromkeys(() if params.get("ignore_eos") else self._ends)
         ids |= {each: stop for stop, each in single.items() if each is not None}
         return Turn(
             session=session,
@@ -383,7 +384,7 @@ class Transformers:
             seconds=seconds,
             finish_reason=turn.finish_reason,
             logprobs=tuple(turn.raw),
-            fields={} if turn.stop is None else {"stop": turn.stop},
+            fields={"stop": turn.stop} if turn.finish_reason == "stop" else {},
         )
 
 

@@ -7,6 +7,8 @@ takes twenty times as long and its packed weights cannot be trained.
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +52,9 @@ def load(model: str, *, adapter: str | None = None, dtype: str = "float32") -> L
     lib = transformers()
     source = str(dequantised(model)) if model in EMBEDDED else model
     try:
-        tokenizer = lib.AutoTokenizer.from_pretrained(source)
-        loaded = lib.AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch(), dtype))
+        with _silent(lib):
+            tokenizer = lib.AutoTokenizer.from_pretrained(source)
+            loaded = lib.AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch(), dtype))
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"transformers cannot load {model!r} ({error}); give a folder that save_pretrained "
@@ -76,17 +79,18 @@ def dequantised(name: str) -> Path:
         If transformers or gguf is not installed.
     """
     gguf = model_file(name)
-    folder = _cache() / f"{name}-{EMBEDDED[name].sha256[:12]}"
+    folder = _cache() / f"{name}-{EMBEDDED[name].sha256[:12]}-{_FORM}"
     if (folder / "config.json").is_file():
         return folder
     lib = transformers()
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     config = lib.GgufConfig(dequantize=True)
-    model = lib.AutoModelForCausalLM.from_pretrained(
-        **where, dtype=torch().float32, quantization_config=config
-    )
-    model.config.quantization_config = None
-    tokenizer = lib.AutoTokenizer.from_pretrained(**where)
+    with _silent(lib):
+        model = lib.AutoModelForCausalLM.from_pretrained(
+            **where, dtype=torch().float32, quantization_config=config
+        )
+        tokenizer = lib.AutoTokenizer.from_pretrained(**where)
+    _split_digits(tokenizer)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # whole or not at all: another process may be looking
     making = Path(tempfile.mkdtemp(dir=folder.parent))
@@ -99,7 +103,37 @@ def dequantised(name: str) -> Path:
     return folder
 
 
+_FORM = 1
+"""Goes up when what is written to the cache changes."""
+
 _DTYPES = ("float32", "bfloat16", "float16")
+
+
+@contextmanager
+def _silent(lib: Any) -> Iterator[None]:  # noqa: ANN401
+    """Keep progress bars away: the terminal is the user's."""
+    shown = lib.utils.logging.is_progress_bar_enabled()
+    lib.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            lib.utils.logging.enable_progress_bar()
+
+
+def _split_digits(tokenizer: Any) -> None:  # noqa: ANN401
+    """Make every digit a token, as the model was trained (``tokenizer.ggml.pre = smollm``).
+
+    transformers does not read that entry of a GGUF.
+    """
+    from tokenizers import pre_tokenizers
+
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
 
 
 def _cache() -> Path:
