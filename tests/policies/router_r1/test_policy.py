@@ -252,6 +252,21 @@ def test_files_take_the_place_of_the_prompt_and_of_the_advice(written, tmp_path)
     assert trace.steps[1].decision.calls[0].prompt == "Help: capital of Peru?"
 
 
+def test_a_file_without_its_place_is_refused(tmp_path):
+    (tmp_path / "prompt.txt").write_text("Answer!", "utf-8")
+    with pytest.raises(ConfigError, match=r"must hold \{question\}"):
+        RouterR1(router="router", prompt_file=str(tmp_path / "prompt.txt"))
+
+
+def test_a_record_without_texts_holds_no_transcript(written):
+    trace = written.run(written.Writer([ASK, ANSWER], SAYS))
+    assert b"Lima" in Record.of(trace, policy=None).line()
+    for content in ("hash", "none"):
+        line = Record.of(trace, policy=None, content=content).line()
+        assert b"Lima" not in line
+        assert b"<search>" not in line
+
+
 def test_generation_may_be_constrained_to_the_grammar(written):
     llama = own_calls(written.run(written.Writer([ANSWER]), constrained="llama.cpp"))[0]
     vllm = own_calls(written.run(written.Writer([ANSWER]), constrained="vllm"))[0]

@@ -115,7 +115,7 @@ def read_turn(
     return _search(said, read.content, offered, faithful=faithful and dialect == "code")
 
 
-MOST_SEARCHES: Final = 8
+_MOST_SEARCHES: Final = 8
 """Searches of one turn. More are no plan but a loop."""
 
 
@@ -249,8 +249,8 @@ def _searches(said: Turn, content: str, offered: Pool) -> Turn:
     lines = [line.strip() for line in content.splitlines() if line.strip()]
     if not lines:
         return _invalid(said, "the search is empty")
-    if len(lines) > MOST_SEARCHES:
-        return _invalid(said, f"there are {len(lines)} searches, at most {MOST_SEARCHES} a turn")
+    if len(lines) > _MOST_SEARCHES:
+        return _invalid(said, f"there are {len(lines)} searches, at most {_MOST_SEARCHES} a turn")
     found: list[Search] = []
     for line in lines:
         one = _search(said, line, offered, faithful=False)

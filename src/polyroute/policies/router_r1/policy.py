@@ -5,7 +5,7 @@ so far, its reply the turn, and a route after it the replies to the turn's searc
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -106,6 +106,8 @@ class RouterR1:
     faithful: bool = False
     prompt_file: str | None = None
     advice_file: str | None = None
+    _prompt_text: str | None = field(init=False, repr=False, default=None)
+    _advice_text: str | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         if self.max_turns < 1:
@@ -124,10 +126,12 @@ class RouterR1:
             raise ConfigError(
                 f"layout {self.layout!r} goes with the dialect 'polyroute', not {self.dialect!r}"
             )
-        for name, place in (("prompt_file", "{question}"), ("advice_file", "{query}")):
-            path = getattr(self, name)
-            if path is not None and place not in _read_text(name, path):
-                raise ConfigError(f"{name} {path!r} must hold {place}, where the text goes in")
+        # read once: a decision depends on nothing but the trace
+        for name, place in (("prompt", "{question}"), ("advice", "{query}")):
+            path = getattr(self, f"{name}_file")
+            if path is not None:
+                text = _read_text(f"{name}_file", path, place)
+                object.__setattr__(self, f"_{name}_text", text)
 
     async def decide(self, trace: Trace) -> Decision:
         """Return a turn of the router model, the searches of one, an answer, or the fallback.
@@ -182,7 +186,7 @@ class RouterR1:
         )
 
     def _prompt(self, trace: Trace, offered: Pool) -> str:
-        if self.prompt_file is None:
+        if self._prompt_text is None:
             return instruction(
                 trace.request,
                 offered,
@@ -191,7 +195,7 @@ class RouterR1:
                 turns=self.max_turns,
             )
         cards = "\n\n".join(f"{card.id}: {card.description}" for card in offered)
-        head, _, tail = _read_text("prompt_file", self.prompt_file).partition("{question}")
+        head, _, tail = self._prompt_text.partition("{question}")
         asked = conversation(trace.request.messages)
         return f"{head.replace('{candidates}', cards)}{asked}{tail.replace('{candidates}', cards)}"
 
@@ -222,9 +226,9 @@ class RouterR1:
         return Route(calls=calls, reason=f"searches of turn {number}")
 
     def _advice(self, query: str) -> str:
-        if self.advice_file is None:
+        if self._advice_text is None:
             return advice(query, dialect=self.dialect)
-        return _read_text("advice_file", self.advice_file).replace("{query}", query)
+        return self._advice_text.replace("{query}", query)
 
     def _left(self, trace: Trace, turns_used: int) -> str:
         left = trace.left
@@ -264,8 +268,11 @@ _REFERENCE_SEARCHES: JsonObject = {"max_tokens": 512, "temperature": 0, "top_p":
 """Of the reference: yaml of its training run, and its service of routes."""
 
 
-def _read_text(name: str, path: str) -> str:
+def _read_text(name: str, path: str, place: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name} {path!r} cannot be read: {error}") from None
+    if place not in text:
+        raise ConfigError(f"{name} {path!r} must hold {place}, where the text goes in")
+    return text

@@ -24,7 +24,7 @@ Layout: TypeAlias = Literal["full", "brief"]
 """``full``: everything the cards say, dollars, sentences. ``brief``: one short line a card, amounts
 in millionths of a dollar, for small models with short contexts."""
 
-TYPICAL_CALL = Usage(input=100, output=50)
+_TYPICAL_CALL = Usage(input=100, output=50)
 """What the price of a call in the brief layout is the price of."""
 
 
@@ -212,7 +212,7 @@ def _names(card: ModelCard) -> str:
 
 def _line(card: ModelCard) -> str:
     """Return a card as the brief layout shows it: name, price of a typical call, what it can."""
-    price = "?" if card.price is None else _millionths(card.price.cost(TYPICAL_CALL))
+    price = "?" if card.price is None else _millionths(card.price.cost(_TYPICAL_CALL))
     skills = [f"{skill} {round(100 * q)}" for skill, q in sorted(card.skills.items())]
     known = " ".join(skills) or " ".join(card.description.split()[:_WORDS])
     return f"{card.id} {price} {known}".rstrip()
