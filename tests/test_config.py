@@ -121,3 +121,18 @@ def test_a_policy_that_names_an_unknown_card_is_found_with_its_place():
     policy = "policies: {p: {name: rules, rules: [{to: ecko}], otherwise: cheapest}}\n"
     with pytest.raises(UnknownModelError, match=r"policies\.p\.rules\.0\.to: 'ecko'.*'echo'"):
         config.build(settings(policy))
+
+
+def test_a_configured_policy_is_built_once():
+    settings = Settings.model_validate(
+        {
+            "pool": [{"id": "a", "backend": "scripted"}],
+            "policy": "mine",
+            "policies": {"mine": {"name": "fixed", "model": "a"}},
+            "records": {"store": "none"},
+        }
+    )
+    setup = build(settings)
+    assert setup.policy("mine") is setup.policy("mine")
+    assert setup.policy() is setup.policy()
+    assert setup.policy("cheapest") is not setup.policy("cheapest")  # nobody configured it

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -36,15 +36,19 @@ class Setup:
     budget: Budget
     records: Any
     """The record store; `None` when nothing is to be kept."""
+    built: Mapping[str, Policy] = field(default_factory=dict)
+    """The configured policies, by name, as they were built once."""
 
     def policy(self, name: str = "default") -> Policy:
-        """Build the policy `name`: a configured one, or a registered one without parameters.
+        """Return the policy `name`: a configured one, or a registered one without parameters.
 
         Raises
         ------
         ConfigError
             If there is no such policy, or it needs parameters that are not configured.
         """
+        if name in self.built:
+            return self.built[name]
         spec = self.specs.get(name, name)
         policy: Policy = construct("policies", spec, where=f"policies.{name}")
         return policy
@@ -73,13 +77,14 @@ def build(settings: Settings) -> Setup:
     specs["default"] = specs[str(default)] if named else normal(default, where="policy")
     if settings.fallback is not None:
         pool.index_of(settings.fallback)
-    setup = Setup(
-        settings, pool, backends, specs, _budget(settings), open_records(settings.records)
-    )
+    records = open_records(settings.records)
+    built: dict[str, Policy] = {}
+    setup = Setup(settings, pool, backends, specs, _budget(settings), records, built)
     for name, spec in specs.items():
         policy = setup.policy(name)
         if isinstance(policy, _ChecksPool):
             policy.check(pool)
+        built[name] = policy
         _check_cards(spec, pool, where="policy" if name == "default" else f"policies.{name}")
     return setup
 

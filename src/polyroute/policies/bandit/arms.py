@@ -6,7 +6,7 @@ or that has no price anybody knows, is not explored.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from polyroute.signals.modality import takes
 from polyroute.trace import Trace
 from polyroute.types import Request, Usage
 
-__all__ = ["Arms", "Terms", "drawn", "end", "outcomes"]
+__all__ = ["Arms", "Terms", "chances_by_id", "decide", "outcomes"]
 
 _MOST_TRIES = 8
 """Candidates tried before giving up: refused calls are no rounds, so rounds do not bound them."""
@@ -130,7 +130,37 @@ class Arms:
         return extra
 
 
-def drawn(trace: Trace, arms: Arms, chance: FloatArray, why: str) -> Route:
+def decide(trace: Trace, terms: Terms, chances: Callable[[Arms], FloatArray], why: str) -> Decision:
+    """Return what every bandit decides: one final call to an arm drawn by its chance.
+
+    Parameters
+    ----------
+    trace : Trace
+    terms : Terms
+    chances : callable
+        From the arms that are left to the chance of each, shape (K,).
+    why : str
+        The reason.
+
+    Raises
+    ------
+    UnknownModelError
+        If a named model is not in the pool.
+    """
+    arms = Arms.of(trace, terms)
+    last = _end(trace, arms)
+    return _drawn(trace, arms, chances(arms), why) if last is None else last
+
+
+def chances_by_id(
+    trace: Trace, terms: Terms, chances: Callable[[Arms], FloatArray]
+) -> Mapping[str, float]:
+    """Return the chance of every candidate that is left, exactly; they sum to 1."""
+    arms = Arms.of(trace, terms)
+    return dict(zip(arms.ids, chances(arms).tolist(), strict=True)) if arms.ids else {}
+
+
+def _drawn(trace: Trace, arms: Arms, chance: FloatArray, why: str) -> Route:
     """Draw an arm with the given chances and return the call to it, with its propensity.
 
     The draw depends on ``request.seed`` and on how many arms were tried before.
@@ -146,7 +176,7 @@ def drawn(trace: Trace, arms: Arms, chance: FloatArray, why: str) -> Route:
     )
 
 
-def end(trace: Trace, arms: Arms) -> Decision | None:
+def _end(trace: Trace, arms: Arms) -> Decision | None:
     """Return the last decision when nothing more can be tried; `None` while something can."""
     if trace.steps and (not arms.ids or len(trace.steps) >= _MOST_TRIES or trace.left.rounds == 0):
         return trace.give_up()

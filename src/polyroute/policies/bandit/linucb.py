@@ -15,7 +15,7 @@ import numpy as np
 
 from polyroute.decision import Decision
 from polyroute.errors import ConfigError
-from polyroute.policies.bandit.arms import Arms, Terms, drawn, end, outcomes
+from polyroute.policies.bandit.arms import Arms, Terms, chances_by_id, decide, outcomes
 from polyroute.pool import CardId
 from polyroute.protocols import Encoder, FloatArray, Method
 from polyroute.signals.encoders.hashed import Hashed
@@ -134,20 +134,14 @@ class LinUCB:
         UnknownModelError
             If a named model is not in the pool.
         """
-        arms = Arms.of(trace, self._terms)
-        last = end(trace, arms)
-        if last is not None:
-            return last
+        x = self.context(trace.request.prompt)
         why = f"LinUCB after {self.state.updates} rewards"
-        return drawn(trace, arms, self._chances(arms, self.context(trace.request.prompt)), why)
+        return decide(trace, self._terms, lambda arms: self._chances(arms, x), why)
 
     def chances(self, trace: Trace) -> Mapping[str, float]:
         """Return the chance of every candidate that is left, exactly; they sum to 1."""
-        arms = Arms.of(trace, self._terms)
-        if not arms.ids:
-            return {}
-        chance = self._chances(arms, self.context(trace.request.prompt))
-        return dict(zip(arms.ids, chance.tolist(), strict=True))
+        x = self.context(trace.request.prompt)
+        return chances_by_id(trace, self._terms, lambda arms: self._chances(arms, x))
 
     def context(self, prompt: str) -> FloatArray:
         """Return the context of a prompt, shape (dimensions,); the first number is 1."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from polyroute.decision import Decision
 from polyroute.errors import ConfigError
-from polyroute.policies.bandit.arms import Arms, Terms, drawn, end, outcomes
+from polyroute.policies.bandit.arms import Arms, Terms, chances_by_id, decide, outcomes
 from polyroute.pool import CardId
 from polyroute.protocols import FloatArray, Method
 from polyroute.trace import Trace
@@ -117,21 +117,14 @@ class Thompson:
         UnknownModelError
             If a named model is not in the pool.
         """
-        arms = Arms.of(trace, self._terms)
-        last = end(trace, arms)
-        if last is not None:
-            return last
         name = self._context_of(trace.request)
         why = f"Thompson sampling in the context {name!r} after {self.state.updates} rewards"
-        return drawn(trace, arms, self._chances(arms, name), why)
+        return decide(trace, self._terms, lambda arms: self._chances(arms, name), why)
 
     def chances(self, trace: Trace) -> Mapping[str, float]:
         """Return the chance of every candidate that is left, exactly; they sum to 1."""
-        arms = Arms.of(trace, self._terms)
-        if not arms.ids:
-            return {}
-        chance = self._chances(arms, self._context_of(trace.request))
-        return dict(zip(arms.ids, chance.tolist(), strict=True))
+        name = self._context_of(trace.request)
+        return chances_by_id(trace, self._terms, lambda arms: self._chances(arms, name))
 
     def predicted(self, trace: Trace, model: str) -> float:
         """Return the mean reward expected of `model` on the request."""
