@@ -1,14 +1,14 @@
 """The application: which path leads where, and what is opened and closed with the server."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polyroute import __version__
 from polyroute.backends.by_card import ByCard
@@ -23,13 +23,13 @@ from polyroute.gateway.feedback import FeedbackEndpoint
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.learner import Learner
 from polyroute.gateway.shapes.chat import Chat
-from polyroute.gateway.wire import encode
+from polyroute.gateway.wire import encode, refuse
 from polyroute.types import JsonObject
 
 __all__ = ["create_app"]
 
 
-def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> Starlette:
+def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
     """Return the server of `setup` as an ASGI application.
 
     Parameters
@@ -71,16 +71,16 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> Starlette:
             await backend.close()
             await keeper.close()
 
-    app = Starlette(
+    episodes = {"/v1/chat/completions": chat}
+    pages_and_rest = Starlette(
         routes=[
-            Route("/v1/chat/completions", chat, methods=["POST"]),
+            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in episodes.items()),
             Route("/v1/feedback", FeedbackEndpoint(keeper, learner), methods=["POST"]),
             Route("/v1/models", pages.models),
             Route("/v1/models/{name:path}", pages.model),
             Route("/v1/traces/{id}", pages.trace),
             Route("/health", pages.health),
         ],
-        middleware=[Middleware(Auth, keys)] if keys else [],
         exception_handlers={
             HTTPException: _http_error,
             ApiError: _api_error,
@@ -88,8 +88,36 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> Starlette:
         },
         lifespan=lifespan,
     )
-    app.router.redirect_slashes = False
-    return app
+    pages_and_rest.router.redirect_slashes = False
+    app = _Dispatch(episodes, pages_and_rest)
+    return Auth(app, keys) if keys else app
+
+
+class _Dispatch:
+    """Takes what is answered by an episode past the framework, whose layers would cost more."""
+
+    def __init__(self, episodes: Mapping[str, ASGIApp], rest: ASGIApp) -> None:
+        self._episodes = episodes
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._episodes.get(scope.get("path", ""))
+        if endpoint is None or scope["type"] != "http" or scope["method"] != "POST":
+            await self._rest(scope, receive, send)
+            return
+        started = False
+
+        async def note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await endpoint(scope, receive, note)
+        except Exception:
+            if not started:
+                await refuse(send, _BROKEN)
+            raise  # the server logs it
 
 
 class _Pages:
@@ -142,7 +170,10 @@ async def _api_error(_: Request, error: Exception) -> Response:
 
 
 async def _broken(_: Request, __: Exception) -> Response:
-    return _error(of_status(500, "the gateway broke; its log says where"), {})
+    return _error(_BROKEN, {})
+
+
+_BROKEN = of_status(500, "the gateway broke; its log says where")
 
 
 def _error(error: ApiError, headers: dict[str, str]) -> Response:

@@ -209,16 +209,28 @@ async def _silently(_: Happening) -> None:
 
 
 async def _while_connected(answer: Coroutine[None, None, None], receive: Receive) -> None:
-    """Await `answer`; cancel it when the client goes."""
-    work = asyncio.create_task(answer)
+    """Await `answer`, in this task; cut it short when the client goes.
+
+    Raises
+    ------
+    asyncio.CancelledError
+        When the client has gone, or the server stops.
+    """
+    mine = asyncio.current_task()
+    assert mine is not None, "a coroutine runs in a task"
+    over = False
+
+    def leave(_: asyncio.Task[None]) -> None:
+        if not over:
+            mine.cancel()
+
     gone = asyncio.create_task(_disconnected(receive))
+    gone.add_done_callback(leave)
     try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await answer
     finally:
-        work.cancel()
+        over = True
         gone.cancel()
-        await asyncio.gather(work, gone, return_exceptions=True)
-    work.result()
 
 
 async def _disconnected(receive: Receive) -> None:
