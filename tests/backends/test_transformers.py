@@ -12,7 +12,7 @@ from polyroute.errors import BackendError, ConfigError
 from polyroute.train.r1.tiny import tiny_model
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
-pytest.importorskip("transformers", reason="needs the train extra")
+hub = pytest.importorskip("transformers", reason="needs the train extra")
 
 pytestmark = [
     pytest.mark.slow,
@@ -264,3 +264,67 @@ def test_what_does_not_fit_is_refused(tiny):
     asyncio.run(backend.close())
     with pytest.raises(BackendError, match="closed"):
         asyncio.run(go(Call("router"), question(1)))
+
+
+class Spelled:
+    """A tokenizer of single characters and of ``>`` with a line end, as a BPE has it."""
+
+    eos_token_id = 0
+    chat_template = None
+    tokens = ("", *"abcdefghijklmnopqrstuvwxyz</> \n", ">\n")
+
+    def __call__(self, text, add_special_tokens=True):
+        del add_special_tokens
+        ids = []
+        while text:
+            piece = ">\n" if text.startswith(">\n") else text[0]
+            ids.append(self.tokens.index(piece))
+            text = text[len(piece) :]
+        return {"input_ids": ids}
+
+    def decode(self, ids, **_):
+        return "".join(self.tokens[k] for k in ids)
+
+
+def test_a_stop_string_of_many_tokens_ends_the_turn_and_its_tokens_stay():
+    """The model recites, so that the tokens of every turn are known."""
+    spelled = Spelled()
+    said = "say</end>\n<x>\nmore</end>\n"
+    model = _reciting(spelled, "q\n" + said)
+    backend = Transformers.of(model, spelled)
+    trace = Trace(Request.of("q"), POOL)
+
+    async def go():
+        params = {"stop": "</end>", "max_tokens": 20}
+        first = await backend.complete(Call("router", params=params), trace)
+        prefix = f"{first.text}</end>\n<x>\n"
+        second = await backend.complete(Call("router", prefix=prefix, params=params), trace)
+        tokens = backend.session("q")
+        await backend.close()
+        return first, second, tokens
+
+    first, second, tokens = asyncio.run(go())
+    assert (first.text, first.fields) == ("say", {"stop": "</end>"})
+    assert (second.text, second.fields) == ("more", {"stop": "</end>"})
+    assert list(tokens.completion_ids) == spelled(said)["input_ids"]
+    own = [i for i, mine in zip(tokens.completion_ids, tokens.mask, strict=True) if mine]
+    assert spelled.decode(own) == "say</end>\nmore</end>\n"  # with the line end that came along
+
+
+def _reciting(spelled, text):
+    """Return a small Llama whose logits are overruled by what `text` has at the position."""
+    ids = spelled(text)["input_ids"]
+
+    class Reciting(hub.LlamaForCausalLM):
+        def forward(self, *args, **kwargs):
+            out = super().forward(*args, **kwargs)
+            position = int(kwargs["position_ids"][0, -1])
+            out.logits[:] = 0
+            out.logits[0, -1, ids[position + 1]] = 50.0
+            return out
+
+    config = hub.LlamaConfig(
+        vocab_size=len(spelled.tokens), hidden_size=16, intermediate_size=16,
+        num_hidden_layers=1, num_attention_heads=2, eos_token_id=0,
+    )  # fmt: skip
+    return Reciting(config).eval()
