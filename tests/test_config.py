@@ -124,7 +124,7 @@ def test_a_policy_that_names_an_unknown_card_is_found_with_its_place():
 
 
 def test_a_configured_policy_is_built_once():
-    settings = Settings.model_validate(
+    settings = config.Settings.model_validate(
         {
             "pool": [{"id": "a", "backend": "scripted"}],
             "policy": "mine",
@@ -132,7 +132,7 @@ def test_a_configured_policy_is_built_once():
             "records": {"store": "none"},
         }
     )
-    setup = build(settings)
+    setup = config.build(settings)
     assert setup.policy("mine") is setup.policy("mine")
     assert setup.policy() is setup.policy()
     assert setup.policy("cheapest") is not setup.policy("cheapest")  # nobody configured it
