@@ -1,50 +1,68 @@
-"""How well every estimator routes: fitted on train, judged on val, against the best single model.
+"""Fit every estimator on every outcome table, and keep what each predicted: one file per cell.
 
-Every question goes to the model with the largest predicted quality (cost plays no part here).
-Hyper-parameters are chosen by three-fold cross-validation inside train, by squared error on what
-was observed. The best single model is the one with the highest mean on train. Intervals are
-paired bootstraps over the questions of val; estimators with randomness are fitted with three seeds
-and judged by the mean over seeds. Each result is stored at once, so that a run can be resumed.
+A cell is a table and an estimator. Every point of the estimator's grid is fitted in folds of the
+train split; the predictions on the questions held out are kept. The point with the least squared
+error and the one with the best routed quality there are then fitted on all of train, once per seed,
+and asked about val. `routers_report.py` makes the document of the files. A cell that has a file is
+not computed again, so a run can be stopped and resumed.
+
+    OMP_NUM_THREADS=1 python benchmarks/routers.py --tables evouna --routers ridge graph
 """
 
 import argparse
 import json
+import resource
 import time
 from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from polyroute import ModelCard, Pool, Request
+from polyroute.estimators.token_cost import TokenCost
 from polyroute.outcomes import read_outcomes
-from polyroute.protocols import Estimator, State
+from polyroute.protocols import Estimator, FloatArray, State
 from polyroute.registry import load, names
 from polyroute.signals.encoders.tfidf import TfIdf
 from polyroute.sparse import Sparse
 
 TABLES = [
     "llmrouter_mix",
+    "mmlu_pro",
     "evouna",
     "routellm_mmlu",
     "routellm_gsm8k",
     "zeroeval_gsm",
     "zeroeval_math_l5",
     "zeroeval_crux",
-    "mmlu_pro",
     "reasoning_gym",
 ]
-GRIDS = {
-    "ridge": {"alpha": [10.0, 3.0, 30.0]},
-    "logistic": {"alpha": [1.0, 3.0]},
-    "neighbours": {"k": [50, 100]},
-    "svm": {"c": [0.05, 0.15]},
+GRIDS: dict[str, dict[str, list[float]]] = {
+    "ridge": {"alpha": [10.0, 3.0, 30.0, 100.0]},
+    "logistic": {"alpha": [1.0, 3.0, 10.0]},
+    "neighbours": {"k": [50, 100, 200]},
+    "svm": {"c": [0.05, 0.15, 0.015, 0.005]},
+    "clusters": {"clusters": [64, 16], "strength": [10.0, 40.0]},
+    "mlp": {"epochs": [5, 10]},
+    "boosting": {"trees": [60, 30]},
+    "competence": {"strength": [8.0, 40.0]},
+    "item_response": {"penalty": [0.003, 0.03]},
+    "factorization": {"penalty": [0.001, 0.01]},
+    "bradley_terry": {"gamma": [1_000.0, 100.0]},
+    "ranking": {"tie": [0.1, 0.0]},
+    "contrastive": {"penalty": [0.01, 0.1]},
+    "graph": {"epochs": [12, 24]},
+    "blend": {},
 }
-"""What cross-validation chooses from; the defaults come first. Others run as they come."""
-SEEDS = {"clusters": 3, "mlp": 3}
-LARGEST = 60_000
-"""Questions times models up to which cross-validation is cheap; beyond, the defaults are used."""
-RESAMPLES = 4_000
+"""What is chosen from; the defaults come first. Others run as they come."""
+FOLDS = 3
+SEEDS = 5
+SLOW_S, SLOWER_S = 1.0, 4.0
+"""Where one fit on train takes more CPU seconds: three seeds; beyond the second, one seed, and the
+defaults untried."""
+CRITERIA = ("squared", "routed")
 
 
 class Prepared:
@@ -52,7 +70,6 @@ class Prepared:
 
     def __init__(self, train: list[str], texts: list[str]) -> None:
         encoder = TfIdf(of_words=(1, 2), min_df=2, sublinear=True).fit(train)
-        self.state_of = encoder.state
         unique = list(dict.fromkeys(texts))
         self.row = {text: n for n, text in enumerate(unique)}
         self.x_ND = encoder.encode(unique)
@@ -66,8 +83,8 @@ class Prepared:
         return self.x_ND.rows(np.array([self.row[text] for text in texts], np.int64))
 
     def state(self) -> State:
-        """Return what the vocabulary is."""
-        return self.state_of()
+        """Return nothing: it is not stored."""
+        return State()
 
     def restore(self, state: State) -> Self:
         """Return itself."""
@@ -75,7 +92,7 @@ class Prepared:
 
 
 class Table:
-    """One outcome table, split."""
+    """One outcome table, split: questions to fit with any outcome, to judge with all."""
 
     def __init__(self, path: Path) -> None:
         table = read_outcomes(path)
@@ -88,127 +105,118 @@ class Table:
         self.pool = Pool(ModelCard(id=model) for model in table.models)
         self.train, self.val = ([requests[n] for n in rows] for rows in (train, val))
         self.target_NM, self.judged_NM = score_NM[train], score_NM[val]
-        self.usd_NM = cost_NM[val]
+        self.train_usd_NM, self.usd_NM = cost_NM[train], cost_NM[val]
         self.best = int(np.nanmean(self.target_NM, axis=0).argmax())
-        prompts = [[request.prompt for request in part] for part in (self.train, self.val)]
-        self.encoder = Prepared(prompts[0], prompts[0] + prompts[1])
+        self.order_N = np.random.default_rng(0).permutation(len(train))
+        self._encoder: Prepared | None = None
 
-    def build(self, name: str, parameters: dict[str, float], seed: int) -> Estimator:
+    @property
+    def encoder(self) -> Prepared:
+        """The features of all questions, computed when first asked for."""
+        if self._encoder is None:
+            prompts = [[request.prompt for request in part] for part in (self.train, self.val)]
+            self._encoder = Prepared(prompts[0], prompts[0] + prompts[1])
+        return self._encoder
+
+    def expected_usd(self) -> tuple[FloatArray, FloatArray]:
+        """Return what every model is expected to cost on train and on val (`token_cost`)."""
+        cost = TokenCost().fit(self.train, np.log10(np.maximum(self.train_usd_NM, 1e-9)), self.pool)
+        return 10 ** cost.predict(self.train, self.pool), 10 ** cost.predict(self.val, self.pool)
+
+    def build(self, name: str, parameters: dict[str, Any], seed: int) -> Estimator:
         """Return the estimator, with the shared features where it reads any."""
         factory = load("estimators", name)
         known = factory.__init__.__kwdefaults__ or {}
         shared = {"encoder": self.encoder, "seed": seed}
         return factory(**parameters, **{k: v for k, v in shared.items() if k in known})
 
+    def held_out(self, name: str, point: dict[str, Any]) -> FloatArray:
+        """Return predictions for train, each by a fit that did not see the question."""
+        out_NM = np.full(self.target_NM.shape, np.nan)
+        for fold in range(FOLDS):
+            inside = np.flatnonzero(self.order_N % FOLDS != fold)
+            outside = np.flatnonzero(self.order_N % FOLDS == fold)
+            fit = self.build(name, point, 0)
+            fit.fit([self.train[n] for n in inside], self.target_NM[inside], self.pool)
+            out_NM[outside] = fit.predict([self.train[n] for n in outside], self.pool)
+        return out_NM
 
-def chosen(table: Table, name: str) -> dict[str, float]:
-    """Return the point of the grid with the least squared error over three folds of train."""
+
+def squared(predicted_NM: FloatArray, target_NM: FloatArray) -> FloatArray:
+    """Return every question's mean squared error over the models that answered it."""
+    return np.asarray(np.nanmean((predicted_NM - target_NM) ** 2, axis=1))
+
+
+def routed(predicted_NM: FloatArray, target_NM: FloatArray) -> FloatArray:
+    """Return every question's score by the model with the largest prediction."""
+    pick_N = np.nan_to_num(predicted_NM, nan=-np.inf).argmax(axis=1)
+    return np.asarray(target_NM[np.arange(len(pick_N)), pick_N])
+
+
+def best_point(held_PNM: NDArray[Any], target_NM: FloatArray, criterion: str) -> int:
+    """Return the point of the grid that held-out questions speak for; the first among equals."""
+    if criterion == "squared":
+        return int(np.argmin([np.nanmean(squared(p, target_NM)) for p in held_PNM]))
+    return int(np.argmax([np.nanmean(routed(p, target_NM)) for p in held_PNM]))
+
+
+def compute(table: Table, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return a cell: what was done and what it cost, and the predictions."""
+    table.encoder  # noqa: B018 - is not to be counted as time to fit
     grid = GRIDS.get(name, {})
     points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    if len(points) == 1 or table.target_NM.size > LARGEST:
-        return points[0]
-    fold_N = np.random.default_rng(0).permutation(len(table.train)) % 3
-    errors = []
-    for point in points:
-        squared = []
-        for fold in range(3):
-            inside, outside = np.flatnonzero(fold_N != fold), np.flatnonzero(fold_N == fold)
-            fit = table.build(name, point, 0)
-            fit.fit([table.train[n] for n in inside], table.target_NM[inside], table.pool)
-            predicted_NM = fit.predict([table.train[n] for n in outside], table.pool)
-            squared.append(((predicted_NM - table.target_NM[outside]) ** 2).ravel())
-        errors.append(np.nanmean(np.concatenate(squared)))
-    return points[int(np.argmin(errors))]
-
-
-def judge(table: Table, name: str) -> dict[str, Any]:
-    """Fit on train, route val, and compare with the best single model."""
-    rows = np.arange(len(table.val))
-    started = time.process_time()
-    point = chosen(table, name)
-    tune_s = time.process_time() - started
-    quality, usd, shares, fit_s = [], [], [], []
-    for seed in range(SEEDS.get(name, 1)):
-        started_fit = time.process_time()
-        fit = table.build(name, point, seed).fit(table.train, table.target_NM, table.pool)
-        fit_s.append(time.process_time() - started_fit)
-        pick_N = fit.predict(table.val, table.pool).argmax(axis=1)
-        quality.append(table.judged_NM[rows, pick_N])
-        usd.append(table.usd_NM[rows, pick_N])
-        shares.append(np.bincount(pick_N, minlength=len(table.pool)).max() / len(rows))
-    quality_N, single_N = np.mean(quality, axis=0), table.judged_NM[:, table.best]
-    draws = np.random.default_rng(0).integers(0, len(rows), (RESAMPLES, len(rows)))
-    low, high = np.percentile((quality_N - single_N)[draws].mean(axis=1), [2.5, 97.5])
-    return {
-        "quality": quality_N.mean(),
-        "gain": (quality_N - single_N).mean(),
-        "low": low,
-        "high": high,
-        "gap": (quality_N - single_N).mean()
-        / ((table.judged_NM.max(axis=1) - single_N).mean() or np.nan),
-        "usd": float(np.nanmean(usd)) if np.isfinite(usd).any() else None,
-        "share": float(np.mean(shares)),
-        "chosen": point,
-        "tune_s": tune_s,
-        "fit_s": float(np.mean(fit_s)),
-    }
-
-
-def heading(name: str, table: Table) -> str:
-    """Return what stands above a table's results."""
-    single_N = table.judged_NM[:, table.best]
-    oracle = table.judged_NM.max(axis=1).mean()
-    usd = table.usd_NM[:, table.best]
-    return (
-        f"\n## {name}\n\n{len(table.train)} questions to fit, {len(table.val)} to judge, "
-        f"{len(table.pool)} models. Best single model on train: `{table.pool[table.best].id}`, "
-        f"{single_N.mean():.4f} on val"
-        + (
-            f" at {1e3 * np.nanmean(usd):.3f} $ per 1,000 questions"
-            if np.isfinite(usd).any()
-            else ""
-        )
-        + f". Oracle: {oracle:.4f}.\n\n"
-        "| estimator | quality | against best single, 95 % interval | gap closed "
-        "| largest share | $ per 1,000 | chosen | fit, CPU s |\n"
-        "| --- | ---: | --- | ---: | ---: | ---: | --- | ---: |"
-    )
-
-
-def line(name: str, result: dict[str, Any]) -> str:
-    """Return one row."""
-    point = ", ".join(f"{key} {value:g}" for key, value in result["chosen"].items())
-    significant = "**" if result["low"] > 0 or result["high"] < 0 else ""
-    usd = "" if result["usd"] is None else f"{1e3 * result['usd']:.3f}"
-    gain = f"{100 * result['gain']:+.2f} [{100 * result['low']:+.2f}, {100 * result['high']:+.2f}]"
-    return (
-        f"| {name} | {result['quality']:.4f} | {significant}{gain}{significant} "
-        f"| {100 * result['gap']:.0f} % | {100 * result['share']:.0f} % | {usd} | {point} "
-        f"| {result['fit_s']:.1f} |"
-    )
+    began = time.process_time()
+    fitted = table.build(name, points[0], 0).fit(table.train, table.target_NM, table.pool)
+    fit_s = time.process_time() - began
+    val_NM = fitted.predict(table.val, table.pool)
+    tried = points[:1] if fit_s > SLOWER_S else points
+    began = time.process_time()
+    arrays: dict[str, NDArray[Any]] = {}
+    chosen = dict.fromkeys(CRITERIA, 0)
+    if fit_s <= SLOWER_S:
+        held_PNM = np.array([table.held_out(name, point) for point in tried], np.float32)
+        arrays["held_PNM"] = held_PNM
+        chosen = {c: best_point(held_PNM, table.target_NM, c) for c in CRITERIA}
+    tune_s = time.process_time() - began
+    known = load("estimators", name).__init__.__kwdefaults__ or {}
+    random = "seed" in known and name != "neighbours"  # its seed is of a projection it lacks here
+    seeds = 1 if not random or fit_s > SLOWER_S else 3 if fit_s > SLOW_S else SEEDS
+    for p in sorted(set(chosen.values())):
+        val_SNM = [val_NM] if p == 0 else []
+        for seed in range(len(val_SNM), seeds):
+            fit = table.build(name, points[p], seed).fit(table.train, table.target_NM, table.pool)
+            val_SNM.append(fit.predict(table.val, table.pool))
+        arrays[f"val_{p}_SNM"] = np.array(val_SNM, np.float32)
+    about = {
+        "points": tried, "chosen": chosen, "seeds": seeds, "fit_s": fit_s, "tune_s": tune_s,
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }  # fmt: skip
+    return about, arrays
 
 
 def main() -> None:
-    """Print the results as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Compute the cells that have no file yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data/dev"))
     parser.add_argument("--tables", nargs="*", default=TABLES)
     parser.add_argument("--routers", nargs="*", default=None, help="default: all but token_cost")
-    parser.add_argument("--out", type=Path, default=Path("build/routers"), help="finished results")
+    parser.add_argument("--out", type=Path, default=Path("build/routers"), help="finished cells")
     options = parser.parse_args()
     routers = options.routers or [name for name in names("estimators") if name != "token_cost"]
     for name in options.tables:
         if not (options.data / f"{name}.queries.parquet").is_file():
             print(f"skipped {name}: not in {options.data}")
             continue
-        table = Table(options.data / name)
-        print(heading(name, table), flush=True)
-        for router in routers:
-            stored = options.out / name / f"{router}.json"
-            if not stored.is_file():
-                stored.parent.mkdir(parents=True, exist_ok=True)
-                stored.write_text(json.dumps(judge(table, router)), "utf-8")
-            print(line(router, json.loads(stored.read_text("utf-8"))), flush=True)
+        wanted = [r for r in routers if not (options.out / name / f"{r}.json").is_file()]
+        table = Table(options.data / name) if wanted else None
+        for router in wanted if table else []:
+            began = time.process_time()
+            about, arrays = compute(table, router)
+            stored = options.out / name / f"{router}.npz"
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(stored, **arrays)
+            stored.with_suffix(".json").write_text(json.dumps(about), "utf-8")
+            print(f"{name} {router}: {time.process_time() - began:.1f} CPU s", flush=True)
 
 
 if __name__ == "__main__":
