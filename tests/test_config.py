@@ -124,15 +124,7 @@ def test_a_policy_that_names_an_unknown_card_is_found_with_its_place():
 
 
 def test_a_configured_policy_is_built_once():
-    settings = config.Settings.model_validate(
-        {
-            "pool": [{"id": "a", "backend": "scripted"}],
-            "policy": "mine",
-            "policies": {"mine": {"name": "fixed", "model": "a"}},
-            "records": {"store": "none"},
-        }
-    )
-    setup = config.build(settings)
+    setup = config.build(settings("policies: {mine: {name: fixed, model: echo}}\n"))
     assert setup.policy("mine") is setup.policy("mine")
     assert setup.policy() is setup.policy()
     assert setup.policy("cheapest") is not setup.policy("cheapest")  # nobody configured it
