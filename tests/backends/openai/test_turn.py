@@ -30,6 +30,16 @@ def next_turn(start, stops):
     return text[:end], stop
 
 
+def begun(body):
+    """Return the beginning of the turn that a body asks to go on from, and what is repeated."""
+    last = body["messages"][-1]
+    if body["model"] == "llama.cpp":
+        start = last["content"] if last["role"] == "assistant" else ""
+        return start, start
+    goes_on = body.get("continue_final_message") and not body.get("add_generation_prompt", True)
+    return last["content"] if goes_on else "", ""
+
+
 @asynccontextmanager
 async def vllm(bodies):
     """Serve as vLLM does: chat turns that are gone on with when told so, and raw completions."""
@@ -41,11 +51,10 @@ async def vllm(bodies):
     async def chat(request):
         body = await request.json()
         bodies.append(body)
-        last = body["messages"][-1]
-        goes_on = body.get("continue_final_message") and not body.get("add_generation_prompt", True)
-        text, choice = said(body, last["content"] if goes_on else "")
+        start, repeated = begun(body)
+        text, choice = said(body, start)
         if not body.get("stream"):
-            message = {"role": "assistant", "content": text}
+            message = {"role": "assistant", "content": repeated + text}
             return web.json_response({"choices": [{**choice, "message": message}], "usage": USAGE})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
@@ -122,7 +131,12 @@ def complete(call, *, stream=False, **instance):
 
 
 @pytest.mark.parametrize(
-    "instance", [{"continues": "flags"}, {"continues": "completions", "template": TEMPLATE}]
+    "instance",
+    [
+        {"continues": "flags"},
+        {"continues": "bare", "model": "llama.cpp"},
+        {"continues": "completions", "template": TEMPLATE},
+    ],
 )
 def test_an_episode_goes_on_from_its_transcript_over_the_wire(instance):
     trace, bodies = episode(**instance)
@@ -144,6 +158,15 @@ def test_a_bare_instance_ends_its_messages_with_the_prefix():
     _, _, (body,) = complete(Call("r", "Count.", prefix="1, 2,"), continues="bare")
     assert body["messages"][-1] == {"role": "assistant", "content": "1, 2,"}
     assert "continue_final_message" not in body
+
+
+def test_a_prefix_that_the_server_repeats_is_no_part_of_the_reply():
+    call = Call("r", "Capital?", prefix="It ")
+    reply, _, (body,) = complete(call, continues="bare", model="llama.cpp")
+    assert body["messages"][-1]["content"] == "It "
+    assert reply.text == SCRIPT
+    streamed, pieces, _ = complete(call, stream=True, continues="bare", model="llama.cpp")
+    assert pieces == streamed.text == SCRIPT
 
 
 def test_a_template_is_filled_in_exactly():

@@ -10,6 +10,7 @@ import pytest
 from polyroute import Budget, ModelCard, Pool, Price, Request, Trace, run_episode
 from polyroute.backends.by_card import ByCard
 from polyroute.backends.local import Local
+from polyroute.backends.openai import Instance, OpenAI
 from polyroute.backends.scripted import Scripted
 from polyroute.decision import Call
 from polyroute.errors import ConfigError
@@ -61,6 +62,23 @@ def test_a_local_model_goes_on_from_a_prefix(local):
     call = Call("smollm2", "Count from one to ten in digits.", {"max_tokens": 6}, "1, 2, 3,")
     reply = asyncio.run(local.complete(call, Trace(REQUEST, POOL)))
     assert reply.text.startswith(" 4, 5")
+
+
+def test_llama_cpps_server_goes_on_from_a_bare_prefix(local, monkeypatch):
+    monkeypatch.setenv("LOCAL_KEY", local._key)
+    url = f"{local._loaded().listening_address}/v1"
+    call = Call("smollm2", "Count from one to ten in digits.", {"max_tokens": 6}, "1, 2, 3,")
+
+    async def over_http():
+        instance = Instance(url=url, key_env="LOCAL_KEY", continues="bare")
+        backend = OpenAI(instances=(instance,))
+        try:
+            return await backend.complete(call, Trace(REQUEST, POOL))
+        finally:
+            await backend.close()
+
+    in_process = asyncio.run(local.complete(call, Trace(REQUEST, POOL)))
+    assert asyncio.run(over_http()).text == in_process.text
 
 
 def test_the_brief_prompt_of_five_cards_has_at_most_120_tokens(local):

@@ -115,7 +115,7 @@ class Exchange:
                 wire = parse(await read_body(response))
                 if wire.get("error"):
                     raise stream_error(wire["error"])
-                wire = as_chat(wire, self.instance)
+                wire = as_chat(wire, self.instance, self.call.prefix)
                 return self._reply(read_completion(wire), raw=wire)
             return await self._stream(response, self.emit)
 
@@ -158,7 +158,7 @@ class Exchange:
                 error = chunk.get("error") or (chunk if event.name == "error" else None)
                 if error:
                     raise stream_error(error)
-                yield as_chat(chunk, self.instance)
+                yield as_chat(chunk, self.instance, self.call.prefix)
 
     def _reply(self, completion: Completion, raw: JsonObject | None = None) -> Reply:
         card = self.trace.pool.card(self.call.model)

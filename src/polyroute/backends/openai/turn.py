@@ -59,15 +59,28 @@ def turn_body(
     return json.dumps({**params, "prompt": text}).encode("ascii")
 
 
-def as_chat(wire: dict[str, Json], instance: Instance) -> dict[str, Json]:
-    """Return a body or a chunk of the completions endpoint as the chat endpoint would say it.
+def as_chat(wire: dict[str, Json], instance: Instance, prefix: str) -> dict[str, Json]:
+    """Return a body or a chunk in the chat endpoint's form, without `prefix` at its start.
 
-    That of the chat endpoint comes back as it is.
+    The completions endpoint says less, and in other words. llama.cpp repeats the prefix at the
+    start of a body, though not of a stream.
     """
     choices = wire.get("choices")
-    if instance.continues != "completions" or not isinstance(choices, list):
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         return wire
-    return {**wire, "choices": [_chat_choice(c) if isinstance(c, dict) else c for c in choices]}
+    if instance.continues == "completions":
+        return {**wire, "choices": [_chat_choice(choice) for choice in choices]}
+    if instance.continues == "bare" and prefix:
+        return {**wire, "choices": [_without(prefix, choice) for choice in choices]}
+    return wire
+
+
+def _without(prefix: str, choice: dict[str, Json]) -> dict[str, Json]:
+    message = choice.get("message")
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if not isinstance(message, Mapping) or not isinstance(content, str):
+        return choice
+    return {**choice, "message": {**message, "content": content.removeprefix(prefix)}}
 
 
 def _chat_choice(choice: dict[str, Json]) -> dict[str, Json]:
