@@ -253,7 +253,8 @@ _BACK = {
 def _chain(draw: random.Random, hops: int, *, tools: bool) -> tuple[Link, ...]:
     """Draw relations that fit together: none twice, none undoing another's, half of one skill.
 
-    Of two hops, that is, each needs a skill of its own.
+    Of two hops, that is, each needs a skill of its own. Skills are equally likely, not relations:
+    there are many that take a number.
     """
     offered = [relation for relation in RELATIONS if relation.tool or not tools]
     while True:
@@ -264,7 +265,8 @@ def _chain(draw: random.Random, hops: int, *, tools: bool) -> tuple[Link, ...]:
             fitting = [r for r in fitting if not chain or _follows(r, chain)]
             if not fitting:
                 break
-            chain.append(draw.choice(fitting))
+            skill = draw.choice(list(dict.fromkeys(r.skill for r in fitting)))
+            chain.append(draw.choice([r for r in fitting if r.skill == skill]))
         if len(chain) == hops and any(subjects(kind) for kind in chain[0].of):
             return tuple(Link(r, draw.choice(r.constants) if r.constants else None) for r in chain)
 
