@@ -89,6 +89,9 @@ def _measured(evaluation: JsonObject) -> Iterator[str]:
     if not evaluation:
         yield "Nobody has measured it: there was no split to judge by."
         return
+    if "stages" in evaluation:
+        yield from _stages(evaluation)
+        return
     yield (
         f"On {plural(evaluation['questions'], 'question')} of the split "
         f"{evaluation.get('split', '')!r}, on which nothing was chosen. The best constant, chosen "
@@ -107,6 +110,27 @@ def _measured(evaluation: JsonObject) -> Iterator[str]:
         f"and closed {_number(router['gap_closed'])} of the gap between the best constant and the "
         "oracle."
     )
+
+
+def _stages(evaluation: JsonObject) -> Iterator[str]:
+    """Yield what a router model did before and after each stage of its training."""
+    yield f"On held-out questions of the split {evaluation['split']!r}; intervals are bootstraps."
+    yield ""
+    yield "| stage | decoding | reward | 95 % | quality | well-formed | calls | usd |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for stage, judged in evaluation["stages"].items():
+        for decoding, found in judged.items():
+            cells = [
+                stage,
+                decoding,
+                _number(found["reward"]),
+                f"{_number(found['reward_low'])} to {_number(found['reward_high'])}",
+                _number(found["outcome"]),
+                _number(found["format_rate"]),
+                f"{found['calls']:.2f}",
+                _usd(found["usd"]),
+            ]
+            yield f"| {' | '.join(cells)} |"
 
 
 def _cells(row: JsonObject) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ app = group(
         "frugal": Entry("polyroute.cli.training.frugal", "Train a cascade that judges replies."),
         "agreement": Entry("polyroute.cli.training.agreement", "Choose models that have to agree."),
         "automix": Entry("polyroute.cli.training.automix", "Learn what a model's own checks mean."),
+        "r1": Entry("polyroute.cli.training.r1", "Train a model that routes over several rounds."),
     },
     line="Train a router on recorded outcomes.",
     otherwise="policy",

@@ -6,6 +6,7 @@ Importing this takes seconds; `polyroute.train.r1.rl` does it when a run begins.
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
                 own_B_T=own,
                 counted_B_T=counted,
                 reward_B=reward_B,
-                charge_B_T=self._charge(ids, attention, reply=own.size(1)),
+                charge_B_T=self._charge(ids, attention, own),
             )
         )
         self._metrics["train"]["critic_loss"].append(lesson.loss)
@@ -80,13 +81,15 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         out["advantages"] = lesson.advantage_B_T * (0.0 if warming_up else 1.0)
         return out
 
-    def _charge(self, ids: Any, attention: Any, *, reply: int) -> Any:  # noqa: ANN401
+    def _charge(self, ids: Any, attention: Any, own: Any) -> Any:  # noqa: ANN401
         if self.reference is None:
             return None
-        policy = self.accelerator.unwrap_model(self.model)
+        policy, reply = self.accelerator.unwrap_model(self.model), own.size(1)
         now = token_logprobs(policy, ids, attention, reply=reply)
         before = token_logprobs(self.reference, ids, attention, reply=reply)
-        return self.recipe.kl * (now - before)
+        divergence = now - before
+        self._metrics["train"]["kl"].append(float((divergence * own).sum() / own.sum()))
+        return self.recipe.kl * divergence
 
 
 class Watch(transformers.TrainerCallback):  # type: ignore[misc]
@@ -104,7 +107,8 @@ class Watch(transformers.TrainerCallback):  # type: ignore[misc]
         batch = self._trainer.batch
         names = {"loss", "grad_norm", "learning_rate", "entropy", "kl", "reward_std", "critic_loss"}
         numbers = {name: float(logs[name]) for name in sorted(names & logs.keys())}
-        point = Point(vitals=batch.vitals, numbers={**numbers, **batch.facts})
+        vitals = replace(batch.vitals, kl=numbers.get("kl"))
+        point = Point(vitals=vitals, numbers={**numbers, **batch.facts})
         if self._curve(point):
             control.should_training_stop = True
 

@@ -21,7 +21,7 @@ from polyroute.trace import Trace
 
 __all__ = ["Alarm", "Monitor", "Vitals", "place_of", "shares"]
 
-Sign = Literal["share", "calls", "format", "kl", "outcome"]
+_Sign = Literal["share", "calls", "format", "kl", "outcome"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Alarm:
     """Something that a healthy run does not show."""
 
     step: int
-    sign: Sign
+    sign: _Sign
     message: str
 
 
@@ -116,7 +116,7 @@ class Monitor:
             for sign, message in self._signs()
         )
 
-    def _signs(self) -> Iterable[tuple[Sign, str]]:
+    def _signs(self) -> Iterable[tuple[_Sign, str]]:
         share = _mean_share(self._seen)
         top, most = max(share.items(), key=lambda item: item[1], default=("", 0.0))
         if most > self.share_limit:
