@@ -77,6 +77,9 @@ class Local:
         System message, of 32 bytes at most, for conversations that have none. Without it such a
         conversation gets what the template puts there: for many models a persona of the
         maker's, which can make a small model worse.
+    adapter : str, optional
+        Path of a GGUF with a low-rank adapter to put on top of the model
+        (`polyroute.train.r1.adapter` writes one).
 
     Raises
     ------
@@ -86,7 +89,7 @@ class Local:
         If xllamacpp is not installed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword per setting of a model
         self,
         *,
         gguf: str,
@@ -95,6 +98,7 @@ class Local:
         threads: int = 1,
         max_tokens: int = 256,
         system: str | None = None,
+        adapter: str | None = None,
     ) -> None:
         for name, value in (
             ("context", context), ("parallel", parallel), ("threads", threads),
@@ -110,6 +114,7 @@ class Local:
         if importlib.util.find_spec("xllamacpp") is None:
             raise MissingExtraError(_MISSING)
         self._path = model_file(gguf)
+        self._adapter = None if adapter is None else model_file(adapter)
         self._context = context
         self._parallel = parallel
         self._compute_threads = threads
@@ -269,6 +274,10 @@ class Local:
         xllamacpp = _xllamacpp()
         params = xllamacpp.CommonParams()
         params.model.path = str(self._path)
+        if self._adapter is not None:
+            adapter = xllamacpp.CommonAdapterLoraInfo()
+            adapter.path, adapter.scale = str(self._adapter), 1.0
+            params.lora_adapters = [adapter]
         params.n_ctx = self._context * self._parallel
         params.n_parallel = self._parallel
         params.n_batch = params.n_ubatch = max(_PROMPT_BATCH, self._parallel)
@@ -286,10 +295,14 @@ class Local:
             server: _Server = xllamacpp.Server(params)
         except RuntimeError as error:
             raise BackendError(
-                f"llama.cpp cannot load {self._path} ({error}); it is damaged, or of a kind that "
-                "this version does not know: get the file again, or a newer xllamacpp"
+                f"llama.cpp cannot load {self._files()} ({error}); a file is damaged, or of a kind "
+                "that this version does not know, or the adapter is for another model: get the "
+                "file again, or a newer xllamacpp"
             ) from error
         return server
+
+    def _files(self) -> str:
+        return str(self._path) if self._adapter is None else f"{self._path} with {self._adapter}"
 
     def _release(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
