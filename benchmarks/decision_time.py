@@ -185,19 +185,19 @@ def decisions(data: Path, wanted: Sequence[str]) -> None:
 def neighbours(data: Path) -> None:
     """Print what finding neighbours among 100,000 costs, and how many of them are the nearest.
 
-    The rows are static embeddings of passages of the tables' own prompts, 40 words each; asked are
-    300 prompts of val.
+    The rows are static embeddings of passages of the tables' own prompts of train, 40 words each;
+    asked are 300 such passages of val.
     """
     words: list[str] = []
     asked: list[str] = []
     for name in ("llmrouter_mix", "mmlu_pro", "routellm_mmlu", "evouna", "zeroeval_math_l5"):
         requests, _, _, prompts = outcomes(data, name)
         words += re.findall(r"\S+", " ".join(request.prompt for request in requests))
-        asked += prompts[:60]
+        asked += re.findall(r"\S+", " ".join(prompts[:60]))
     step = max(1, (len(words) - 40) // ROWS)
     passages = [" ".join(words[k * step : k * step + 40]) for k in range(ROWS)]
     x_ND = Static().encode(passages)
-    query_ND = Static().encode(asked)
+    query_ND = Static().encode([" ".join(asked[k : k + 40]) for k in range(0, 300 * 40, 40)])
     true_QK = np.argsort(-(query_ND @ x_ND.T), axis=1)[:, :10]
     print(f"{len(x_ND):,} rows of {x_ND.shape[1]} numbers; {len(query_ND)} questions.\n")
     print("| index | build, CPU s | search for 10, µs | recall@10 | whole `predict`, µs |")

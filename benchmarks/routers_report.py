@@ -179,7 +179,7 @@ def results(
     for name, cell in found.items():
         picks_SN = cell.val_SNM(criterion).argmax(axis=2)
         cell.quality_N = np.mean([table.judged_NM[rows, pick_N] for pick_N in picks_SN], axis=0)
-        values.append(sign_flip_p(cell.quality_N - single_N, resamples=1_999))
+        values.append(sign_flip_p(cell.quality_N - single_N, resamples=999))
         shown.append((name, cell, picks_SN))
     lines = []
     for (name, cell, picks_SN), p in zip(shown, holm(values), strict=True):

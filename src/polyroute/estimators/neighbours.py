@@ -29,6 +29,10 @@ from polyroute.types import Request
 
 __all__ = ["Neighbours"]
 
+_PROBED, _BREADTH = 32, 128
+"""Lists an "ivf" index looks into, and nodes an "hnsw" index keeps: of the ten nearest of 100,000
+passages they find 98 and 96 of 100 (docs/benchmarks/decision_time.md)."""
+
 
 class Neighbours:
     """Average each card over the `k` most similar questions, weighted by similarity.
@@ -97,6 +101,7 @@ class Neighbours:
         self._ids: tuple[str, ...] | None = None
         self._target_NM: FloatArray = np.empty((0, 0))
         self._mean_M: FloatArray = np.empty(0)
+        self._whole = False
         self._rows: _Rows = _Dense(np.empty((0, 0), np.float32))
 
     def fit(self, requests: Sequence[Request], target_NM: FloatArray, pool: Pool) -> Self:
@@ -106,6 +111,7 @@ class Neighbours:
         seen_N = np.flatnonzero(~np.isnan(target_NM).all(axis=1))
         kept_ND = x_ND.rows(seen_N) if isinstance(x_ND, Sparse) else x_ND[seen_N]
         self._target_NM = target_NM[seen_N]
+        self._whole = not np.isnan(self._target_NM).any()
         self._mean_M = observed_means(target_NM)
         self._rows = _indexed(kept_ND, self._kind)
         self._ids = pool.ids
@@ -121,6 +127,10 @@ class Neighbours:
     def _one(self, x_ND: Features, n: int) -> FloatArray:
         near, similarity = self._rows.nearest(x_ND, n, min(self._k, len(self._target_NM)))
         target_KM = self._target_NM[near]
+        if self._whole:  # every card on every question: one weight for all cards
+            weight_K = np.maximum(similarity, 0.0)
+            mass_M = np.full(target_KM.shape[1], weight_K.sum())
+            return shrunk_means(weight_K @ target_KM, mass_M, self._mean_M, self._strength)
         weight_KM = np.where(np.isnan(target_KM), 0.0, np.maximum(similarity, 0.0)[:, None])
         total_M = (weight_KM * np.nan_to_num(target_KM)).sum(axis=0)
         return shrunk_means(total_M, weight_KM.sum(axis=0), self._mean_M, self._strength)
@@ -139,6 +149,7 @@ class Neighbours:
         """Take over what `state` returned."""
         self._text.restore(inner("text", state, state.values["text"]))
         self._target_NM = state.arrays["target_NM"]
+        self._whole = not np.isnan(self._target_NM).any()
         self._mean_M = state.arrays["mean_M"]
         self._rows = _rows_of(state)
         self._ids = tuple(state.values["cards"])
@@ -243,13 +254,13 @@ class _Faiss:
         faiss, length, width = _faiss(), len(x_ND), x_ND.shape[1]
         if kind == "hnsw":
             index = faiss.IndexHNSWFlat(width, 16, faiss.METRIC_INNER_PRODUCT)
-            index.hnsw.efSearch = 64
+            index.hnsw.efSearch = _BREADTH
         else:
             lists = max(1, min(int(2 * np.sqrt(length)), length // 39))
             index = faiss.IndexIVFFlat(
                 faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT
             )
-            index.nprobe = 8
+            index.nprobe = _PROBED
             index.train(x_ND)
         index.add(x_ND)
         return cls(faiss.serialize_index(index))
