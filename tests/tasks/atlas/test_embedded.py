@@ -38,7 +38,7 @@ def play_all(problems, teacher):
 
 TASKS = (
     AtlasSmall(hops=(1, 2, 3)),
-    Atlas(hops=(1, 2, 3, 4)),
+    Atlas(hops=(1, 2, 3)),
     AtlasEmbedded(hops=(1, 2, 3, 4), model="silent"),
 )
 

@@ -166,7 +166,7 @@ def test_every_pool_has_a_dear_generalist_and_a_cheap_unreliable_one():
 
 def test_specialists_are_right_as_often_as_their_cards_say():
     asked = {"right": 0, "wrong": 0, UNKNOWN: 0}
-    for problem in AtlasSmall(hops=(1,)).problems("train", 2000, 0):
+    for problem in AtlasSmall(hops=(1,)).problems("train", 900, 0):
         card = next((c for c in problem.pool if c.skills.get(ANYTHING) == 0.6), None)
         if card is None:
             continue
@@ -208,8 +208,8 @@ def test_unseen_words_are_those_of_the_other_kind():
 
 
 def test_a_failing_specialist_is_one_the_optimum_would_have_asked():
-    plain = AtlasSmall().problems("test", 200, 0)
-    failing = AtlasSmall(variant="failing_specialist").problems("test", 200, 0)
+    plain = AtlasSmall().problems("test", 100, 0)
+    failing = AtlasSmall(variant="failing_specialist").problems("test", 100, 0)
     before, after = (
         sum(map(reward, problems, play_all(problems, Teacher(problems, style="optimum"))))
         for problems in (plain, failing)
@@ -260,7 +260,7 @@ def test_the_optimum_is_the_best_of_all_policies(seed):
 
 
 def test_what_the_optimum_expects_is_what_it_gets_on_average():
-    problems = AtlasSmall().problems("train", 600, 5)
+    problems = AtlasSmall().problems("train", 300, 5)
     teacher = Teacher(problems, style="optimum")
     got = list(map(reward, problems, play_all(problems, teacher)))
     expected = [Optimum(problem).value for problem in problems]
@@ -271,7 +271,7 @@ def test_what_the_optimum_expects_is_what_it_gets_on_average():
 
 
 def test_the_better_teacher_earns_more_and_all_of_them_finish():
-    problems = AtlasSmall().problems("train", 300, 6)
+    problems = AtlasSmall().problems("train", 150, 6)
     means = {}
     for style in ("optimum", "cheapest", "mixed", "random"):
         teacher = Teacher(problems, style=style)

@@ -86,8 +86,9 @@ class Optimum:
         for id, option in self._options[hop].items():
             if id in tried or not option.replies:
                 continue
-            paid = spent + option.usd
-            known = (hop + 1, frozenset[str](), paid, right * option.right, rounds - 1)
+            paid = round(spent + option.usd, 12)  # so that ways of one price are one state
+            sure = round(right * option.right, 12)
+            known = (hop + 1, frozenset[str](), paid, sure, rounds - 1)
             value = option.replies * self._best(known)[0]
             if option.replies < 1:
                 unknown = (hop, tried | {id}, paid, right, rounds - 1)
