@@ -30,7 +30,11 @@ from polyroute.tasks.atlas.specialists import Fact, Specialists
 from polyroute.tasks.problem import Hop, Problem, Split
 from polyroute.types import Budget, Message, Request
 
-__all__ = ["NAMES", "UNSEEN_NAMES", "WORTH", "Atlas", "Question", "World", "question"]
+__all__ = [
+    "Atlas", "NAMES", "UNSEEN_NAMES", "WORTH",
+    # questions
+    "Link", "Question", "World", "question",
+]  # fmt: skip
 
 NAMES = (
     "amber", "birch", "cedar", "delta", "ember", "forest", "grove", "harbor", "iris", "jade",
@@ -44,10 +48,10 @@ UNSEEN_NAMES = ("apollo", "bishop", "coral", "dove", "eagle", "falcon", "ginger"
 WORTH = (20, 50, 100, 200)
 """What a right answer may be worth, in millionths of a US dollar."""
 
-SKILLS = tuple(dict.fromkeys(relation.skill for relation in RELATIONS))
+_SKILLS = tuple(dict.fromkeys(relation.skill for relation in RELATIONS))
 
 _MARKET = Market(
-    skills=SKILLS,
+    skills=_SKILLS,
     specialists=3,
     breadth=(1, 1, 2),
     prices=(4, 6, 8, 12),
