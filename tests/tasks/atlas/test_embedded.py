@@ -46,7 +46,7 @@ TASKS = (
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 @pytest.mark.parametrize("style", ["optimum", "cheapest", "random", "mixed"])
 def test_what_a_teacher_writes_router_r1_carries_out(task, style):
-    problems = task.problems("train", 15, 0)
+    problems = task.problems("train", 8, 0)
     traces = play_all(problems, Teacher(problems, style=style, max_turns=TURNS))
     for problem, trace in zip(problems, traces, strict=True):
         now = progress(problem, trace)
@@ -61,7 +61,7 @@ def test_what_a_teacher_writes_router_r1_carries_out(task, style):
 
 
 def test_the_tools_know_every_hop_of_every_question():
-    problems = AtlasEmbedded(hops=(1, 2, 3, 4), model="silent").problems("test", 60, 0)
+    problems = AtlasEmbedded(hops=(1, 2, 3, 4), model="silent").problems("test", 25, 0)
     traces = play_all(problems, Teacher(problems, style="cheapest", max_turns=TURNS))
     reward = RouterR1Reward()
     for problem, trace in zip(problems, traces, strict=True):
@@ -71,7 +71,7 @@ def test_the_tools_know_every_hop_of_every_question():
 
 
 def test_where_nothing_errs_the_optimum_earns_exactly_what_it_expects():
-    problems = AtlasEmbedded(model="silent").problems("test", 40, 0)
+    problems = AtlasEmbedded(model="silent").problems("test", 20, 0)
     traces = play_all(problems, Teacher(problems, style="optimum", max_turns=TURNS))
     for problem, trace in zip(problems, traces, strict=True):
         terms = RouterR1Reward()(trace, problem.golds, metric=problem.metric)

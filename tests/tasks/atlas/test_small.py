@@ -164,6 +164,7 @@ def test_every_pool_has_a_dear_generalist_and_a_cheap_unreliable_one():
         assert min(card.price.call for card in problem.pool) == cheap.price.call
 
 
+@pytest.mark.slow
 def test_specialists_are_right_as_often_as_their_cards_say():
     asked = {"right": 0, "wrong": 0, UNKNOWN: 0}
     for problem in AtlasSmall(hops=(1,)).problems("train", 900, 0):
@@ -207,6 +208,7 @@ def test_unseen_words_are_those_of_the_other_kind():
         assert not {problem.request.prompt[:-1].split()[-1], *problem.golds} & set(problem.pool.ids)
 
 
+@pytest.mark.slow
 def test_a_failing_specialist_is_one_the_optimum_would_have_asked():
     plain = AtlasSmall().problems("test", 100, 0)
     failing = AtlasSmall(variant="failing_specialist").problems("test", 100, 0)
@@ -259,6 +261,7 @@ def test_the_optimum_is_the_best_of_all_policies(seed):
         assert Optimum(small).value == pytest.approx(best)
 
 
+@pytest.mark.slow
 def test_what_the_optimum_expects_is_what_it_gets_on_average():
     problems = AtlasSmall().problems("train", 300, 5)
     teacher = Teacher(problems, style="optimum")
@@ -270,6 +273,7 @@ def test_what_the_optimum_expects_is_what_it_gets_on_average():
     assert abs(mean) < 4 * spread
 
 
+@pytest.mark.slow
 def test_the_better_teacher_earns_more_and_all_of_them_finish():
     problems = AtlasSmall().problems("train", 150, 6)
     means = {}
