@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyroute import ModelCard, Pool, Request
-from polyroute.estimators.token_cost import TokenCost
 from polyroute.outcomes import read_outcomes
 from polyroute.protocols import Estimator, FloatArray, State
 from polyroute.registry import load, names
@@ -105,7 +104,7 @@ class Table:
         self.pool = Pool(ModelCard(id=model) for model in table.models)
         self.train, self.val = ([requests[n] for n in rows] for rows in (train, val))
         self.target_NM, self.judged_NM = score_NM[train], score_NM[val]
-        self.train_usd_NM, self.usd_NM = cost_NM[train], cost_NM[val]
+        self.usd_NM = cost_NM[val]
         self.best = int(np.nanmean(self.target_NM, axis=0).argmax())
         self.order_N = np.random.default_rng(0).permutation(len(train))
         self._encoder: Prepared | None = None
@@ -117,11 +116,6 @@ class Table:
             prompts = [[request.prompt for request in part] for part in (self.train, self.val)]
             self._encoder = Prepared(prompts[0], prompts[0] + prompts[1])
         return self._encoder
-
-    def expected_usd(self) -> tuple[FloatArray, FloatArray]:
-        """Return what every model is expected to cost on train and on val (`token_cost`)."""
-        cost = TokenCost().fit(self.train, np.log10(np.maximum(self.train_usd_NM, 1e-9)), self.pool)
-        return 10 ** cost.predict(self.train, self.pool), 10 ** cost.predict(self.val, self.pool)
 
     def build(self, name: str, parameters: dict[str, Any], seed: int) -> Estimator:
         """Return the estimator, with the shared features where it reads any."""

@@ -21,7 +21,6 @@ from polyroute.evaluate.bootstrap import (
     Interval,
     holm,
     paired_interval,
-    ratio_interval,
     sign_flip_p,
 )
 from polyroute.protocols import FloatArray
@@ -139,34 +138,6 @@ def blends(table: Table, found: dict[str, Cell]) -> dict[str, FloatArray] | None
     }
 
 
-def at_its_quality(table: Table, cell: Cell, criterion: str) -> tuple[Interval, Interval] | None:
-    """Return quality less the best single model's, and the share of its price, on val.
-
-    Every question goes to the largest predicted quality less a price times the expected dollars;
-    the price is the highest with which the held-out questions of train lose no quality to it.
-    """
-    if cell.held_PNM is None or np.isnan(np.nanmean(table.train_usd_NM, axis=0)).any():
-        return None
-    held_NM = np.asarray(cell.held_PNM[cell.point(criterion)], np.float64)
-    train_usd_NM, val_usd_NM = table.expected_usd()
-    single = np.nanmean(table.target_NM[:, table.best])
-    price = 0.0
-    for exponent in np.linspace(-3, 2, 101):
-        tried = 10**exponent / np.nanmean(train_usd_NM)
-        if np.nanmean(routed(held_NM - tried * train_usd_NM, table.target_NM)) >= single:
-            price = tried
-    rows = np.arange(len(table.val))
-    quality, usd = [], []
-    for val_NM in cell.val_SNM(criterion):
-        pick_N = (val_NM - price * val_usd_NM).argmax(axis=1)
-        quality.append(table.judged_NM[rows, pick_N])
-        usd.append(table.usd_NM[rows, pick_N])
-    return (
-        paired_interval(np.mean(quality, axis=0), table.judged_NM[:, table.best]),
-        ratio_interval(np.mean(usd, axis=0), table.usd_NM[:, table.best]),
-    )
-
-
 def results(
     table: Table, found: dict[str, Cell], ridge_NM: FloatArray, criterion: str
 ) -> list[str]:
@@ -258,7 +229,7 @@ def blending(by_table: dict[str, dict[str, FloatArray]]) -> list[str]:
 
 def figures(data: Path, out: Path, wanted: Sequence[str], criterion: str) -> str:
     """Return everything that is measured, as Markdown."""
-    nested, mixed, tables, cheap = {}, {}, [], []
+    nested, mixed, tables = {}, {}, []
     for name in wanted:
         found = cells(out / name)
         if not found:
@@ -269,20 +240,7 @@ def figures(data: Path, out: Path, wanted: Sequence[str], criterion: str) -> str
         if (blend := blends(table, found)) is not None:
             mixed[name] = blend
         tables += [heading(name, table, ridge_NM), *results(table, found, ridge_NM, criterion)]
-        for router, cell in found.items():
-            both = at_its_quality(table, cell, criterion)
-            if both is not None and router != "mean":
-                quality, usd = both
-                cheap.append(
-                    f"| {name} | {router} | {points(quality)} "
-                    f"| {100 * usd.estimate:.0f} % [{100 * usd.low:.0f}, {100 * usd.high:.0f}] |"
-                )
-    head = [
-        "\n### The best single model's quality, for less\n",
-        "| table | estimator | quality less best single | price, of its price |",
-        "| --- | --- | --- | --- |",
-    ]
-    return "\n".join([*choosing(nested), *blending(mixed), *tables, *head, *cheap, ""])
+    return "\n".join([*choosing(nested), *blending(mixed), *tables, ""])
 
 
 def main() -> None:

@@ -88,7 +88,11 @@ def main() -> None:
     parser.add_argument("document", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("build/peers"))
     options = parser.parse_args()
-    folders = sorted(path.parent for path in options.runs.glob("*/polyroute-blend.json"))
+    folders = sorted(
+        path.parent
+        for path in options.runs.glob("*/polyroute-blend.json")
+        if any((path.parent / f"{name}.json").is_file() for name in NAMES if "-" not in name)
+    )
     text = "\n".join(line for folder in folders for line in table(folder))
     before, _, rest = options.document.read_text("utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
