@@ -13,6 +13,7 @@
     + RateLimitError
     + RefusalError                         the candidate says the question is not for it
   x RecordError (also ValueError)          a stored trace cannot be read or written
+  x StateError (also RuntimeError)         what processes share cannot be reached
 
 Policies and rewards raise plain Python errors; the loop attributes them to
 `PolicyError`, so that a trace always says which side of the boundary broke.
@@ -28,7 +29,7 @@ __all__ = [
     "BackendError", "FailureKind", "NotFittedError", "PolicyError", "RateLimitError",
     "RefusalError", "UpstreamTimeoutError",
     # what was stored
-    "RecordError",
+    "RecordError", "StateError",
 ]  # fmt: skip
 
 FailureKind: TypeAlias = Literal[
@@ -139,3 +140,7 @@ class RefusalError(BackendError):
 
 class RecordError(PolyrouteError, ValueError):
     """A stored trace cannot be read or written."""
+
+
+class StateError(PolyrouteError, RuntimeError):
+    """What several processes share (limits, budgets, a cache) cannot be reached now."""

@@ -10,7 +10,7 @@ from polyroute.errors import MissingExtraError, UnknownPluginError
 __all__ = ["Family", "load", "names"]
 
 Family: TypeAlias = Literal[
-    "policies", "estimators", "encoders", "backends", "tools", "records", "tasks"
+    "policies", "estimators", "encoders", "backends", "tools", "records", "state", "tasks"
 ]
 
 
@@ -61,6 +61,7 @@ _EXTRAS = {
     "starlette": "serve",
     "uvicorn": "serve",
     "orjson": "serve",
+    "redis": "store",
     "pyarrow": "tables",
     "sklearn": "learn",
     "scipy": "learn",

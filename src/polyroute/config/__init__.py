@@ -5,7 +5,7 @@ typed arguments and never sees a setting; a secret is only ever the *name* of an
 variable.
 """
 
-from polyroute.config.build import Setup, build, cards_of, open_records, state_folder
+from polyroute.config.build import Setup, build, cards_of, open_records, open_state, state_folder
 from polyroute.config.learning import LearningSettings
 from polyroute.config.read import DEFAULT, find, parse, read
 from polyroute.config.server import ServerSettings
@@ -16,13 +16,14 @@ from polyroute.config.settings import (
     RecordSettings,
     Settings,
 )
+from polyroute.config.state import StateSettings
 from polyroute.config.strict import Usd
 
 __all__ = [
     # what a file says
     "BudgetSettings", "CardSettings", "LearningSettings", "PriceSettings", "RecordSettings",
-    "ServerSettings", "Settings", "Usd",
+    "ServerSettings", "Settings", "StateSettings", "Usd",
     # reading and building
-    "DEFAULT", "Setup", "build", "cards_of", "find", "open_records", "parse", "read",
-    "state_folder",
+    "DEFAULT", "Setup", "build", "cards_of", "find", "open_records", "open_state", "parse",
+    "read", "state_folder",
 ]  # fmt: skip

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from polyroute.config.settings import CardSettings, RecordSettings, Settings
+from polyroute.config.state import StateSettings
 from polyroute.errors import ConfigError, UnknownModelError
 from polyroute.pool import ModelCard, Pool, Price
 from polyroute.protocols import Backend, Policy
 from polyroute.spec import construct, named_cards, normal
 from polyroute.types import Budget, Json
 
-__all__ = ["Setup", "build", "cards_of", "open_records", "state_folder"]
+__all__ = ["Setup", "build", "cards_of", "open_records", "open_state", "state_folder"]
 
 
 @runtime_checkable
@@ -127,3 +128,15 @@ def open_records(records: RecordSettings) -> Any:  # noqa: ANN401 - the family's
         return None
     path = records.path or state_folder() / f"records.{records.store}"
     return construct("records", {"name": records.store, "path": str(path)}, where="records")
+
+
+def open_state(state: StateSettings) -> Any:  # noqa: ANN401 - the family's protocol is above us
+    """Return the shared state that `state` describes; nothing is connected yet."""
+    spec: dict[str, Json] = {"name": state.store}
+    if state.store == "sqlite":
+        path = state.path or state_folder() / "state.sqlite"
+        spec |= {"path": str(path), "timeout_s": state.timeout_s}
+    elif state.store == "redis":
+        names = ("url", "password_env", "prefix", "timeout_s")
+        spec |= {name: getattr(state, name) for name in names}
+    return construct("state", spec, where="state")

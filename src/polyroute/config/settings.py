@@ -8,6 +8,7 @@ from pydantic import Field
 
 from polyroute.config.learning import LearningSettings
 from polyroute.config.server import ServerSettings
+from polyroute.config.state import StateSettings
 from polyroute.config.strict import Strict, Usd
 from polyroute.pool import Kind, Modality
 
@@ -74,4 +75,5 @@ class Settings(Strict):
     budget: BudgetSettings = BudgetSettings()
     records: RecordSettings = RecordSettings()
     learning: LearningSettings = LearningSettings()
+    state: StateSettings = StateSettings()
     server: ServerSettings = ServerSettings()
