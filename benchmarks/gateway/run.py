@@ -68,7 +68,9 @@ def main() -> None:
         makers = {
             "minimal-aiohttp": lambda: minimal("minimal-aiohttp", source.port, "aiohttp"),
             "minimal-own": lambda: minimal("minimal-own", source.port, "own"),
-            "polyroute": lambda: polyroute("polyroute", source.port, folder),
+            "polyroute": lambda: polyroute(
+                "polyroute", source.port, folder, ", transport: aiohttp"
+            ),
             "polyroute-own": lambda: polyroute(
                 "polyroute-own", source.port, folder, ", transport: plain"
             ),

@@ -37,6 +37,8 @@ class Delta:
     text: str = ""
     chunk: JsonObject | None = field(default=None, compare=False)
     """The upstream's chunk (OpenAI's ``chat.completion.chunk``), for a gateway that relays it."""
+    more: bool = field(default=False, compare=False)
+    """Whether the next piece is here already: a writer may send both in one go."""
 
 
 Emit: TypeAlias = Callable[[Delta], Awaitable[None]]

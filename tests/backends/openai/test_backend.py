@@ -1,6 +1,7 @@
 """The HTTP backend, against a real server that misbehaves as it is told."""
 
 import asyncio
+import functools
 import gzip
 import json
 import logging
@@ -181,6 +182,13 @@ def ask(*handlers, stream=False, call=Call("small"), request=None, retries=2, **
 @pytest.fixture(autouse=True)
 def _key(monkeypatch):
     monkeypatch.setenv("UP_KEY", KEY)
+
+
+@pytest.fixture(autouse=True, params=["aiohttp", "plain"])
+def _transport(request, monkeypatch):
+    """Make every backend of this file use one transport, then the other."""
+    chosen = functools.partialmethod(OpenAI.__init__, transport=request.param)
+    monkeypatch.setattr(OpenAI, "__init__", chosen)
 
 
 # ---- what is sent -----------------------------------------------------------------------------

@@ -12,17 +12,20 @@ import os
 import random
 from dataclasses import dataclass, replace
 
-import aiohttp
-
 from polyroute.backends.chat_completion import parse
-from polyroute.backends.openai.exchange import (
-    Exchange,
-    in_words,
-    note_when_sent,
-    read_body,
-    refusal,
-)
+from polyroute.backends.openai import plain
+from polyroute.backends.openai.exchange import Exchange, read_body, refusal
 from polyroute.backends.openai.instance import Instance
+from polyroute.backends.openai.over_aiohttp import OverAiohttp
+from polyroute.backends.openai.transport import (
+    Address,
+    ConnectTimeoutError,
+    Transport,
+    TransportError,
+    TransportName,
+    in_words,
+)
+from polyroute.backends.openai.turn import path_of
 from polyroute.decision import Call
 from polyroute.errors import BackendError, ConfigError
 from polyroute.protocols import Emit
@@ -66,11 +69,17 @@ class OpenAI:
         How often a call may be sent again. A failed attempt goes on to the next instance at once;
         an instance that has failed already is given time first: what its ``Retry-After`` says (at
         most 30 s), and a backoff of half a second, doubled each time, with jitter.
+    transport : {"auto", "aiohttp", "plain"}, default="auto"
+        What carries requests: ``aiohttp`` everywhere, ``plain`` (this package's own client, for a
+        third of the CPU) over HTTP without TLS. ``auto`` is ``plain`` where that can be.
 
     Raises
     ------
     ConfigError
-        If there is no instance, or `retries` is negative.
+        If there is no instance, `retries` is negative, or an instance with TLS is to be asked by
+        ``plain``.
+    MissingExtraError
+        If ``plain`` is asked for, and `httptools` is not installed.
 
     Notes
     -----
@@ -83,7 +92,13 @@ class OpenAI:
     OpenAI(Instance('127.0.0.1:8000/v1', model='small', key_env=None))
     """
 
-    def __init__(self, *, instances: tuple[Instance, ...], retries: int = 2) -> None:
+    def __init__(
+        self,
+        *,
+        instances: tuple[Instance, ...],
+        retries: int = 2,
+        transport: TransportName = "auto",
+    ) -> None:
         if not instances:
             raise ConfigError("the backend 'openai' needs one instance or more, got none")
         if retries < 0:
@@ -91,7 +106,9 @@ class OpenAI:
         self._instances = tuple(instances)
         self._retries = retries
         self._turns = itertools.count()
-        self._session: aiohttp.ClientSession | None = None
+        self._names = tuple(_transport_of(each, transport) for each in self._instances)
+        self._transports: dict[TransportName, Transport] = {}
+        self._addresses: dict[int, tuple[str | None, Address]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sleep = asyncio.sleep
         self._random = random.random
@@ -123,9 +140,16 @@ class OpenAI:
             instance = self._instances[place]
             if place in failures:
                 await self._wait(failures[place], attempt, _time_left(start, instance, trace))
-            exchange = Exchange(call=call, trace=trace, emit=emit, instance=instance, start=start)
             try:
-                reply = await exchange.run(self._open_session())
+                exchange = Exchange(
+                    call=call,
+                    trace=trace,
+                    emit=emit,
+                    instance=instance,
+                    address=self._address(place),
+                    start=start,
+                )
+                reply = await exchange.run(self._transport(place))
             except BackendError as error:
                 if attempt > self._retries or not _may_be_sent_again(error):
                     raise
@@ -143,13 +167,13 @@ class OpenAI:
         tuple of Probe
             One per instance, in order; what goes wrong is in its `message`.
         """
-        return tuple(await asyncio.gather(*map(self._probe, self._instances)))
+        return tuple(await asyncio.gather(*map(self._probe, range(len(self._instances)))))
 
     async def close(self) -> None:
         """Close all connections. The next call makes new ones."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        transports, self._transports = self._transports, {}
+        for transport in transports.values():
+            await transport.close()
 
     async def _wait(self, error: BackendError, attempt: int, left: float) -> None:
         """Wait until an instance that failed may be asked again; raise its error if we cannot."""
@@ -160,19 +184,20 @@ class OpenAI:
             raise error
         await self._sleep(pause)
 
-    async def _probe(self, instance: Instance) -> Probe:
+    async def _probe(self, place: int) -> Probe:
+        instance = self._instances[place]
         loop = asyncio.get_running_loop()
         start = loop.time()
         try:
             async with asyncio.timeout(_PROBE_S):
-                models = await self._models(instance)
-        except aiohttp.ConnectionTimeoutError:
+                models = await self._models(place)
+        except ConnectTimeoutError:
             said = f"no connection within {instance.connect_s:g} s"
         except TimeoutError:
             said = f"no list of models within {_PROBE_S:g} s"
-        except BackendError as error:
+        except (BackendError, TransportError) as error:
             said = str(error)
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             said = in_words(error)
         else:
             is_listed = instance.model is None or instance.model in models
@@ -188,37 +213,60 @@ class OpenAI:
         seconds = loop.time() - start
         return Probe(instance=instance.label, ok=False, message=message, seconds=seconds)
 
-    async def _models(self, instance: Instance) -> tuple[str, ...]:
-        get = self._open_session().get(
-            instance.endpoint("models"),
-            headers=instance.request_headers(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=instance.connect_s),
-            allow_redirects=False,
+    async def _models(self, place: int) -> tuple[str, ...]:
+        instance = self._instances[place]
+        address = Address(
+            instance.endpoint("models"), instance.request_headers(), instance.connect_s
         )
-        async with get as response:
-            if not 200 <= response.status < 300:
-                raise await refusal(response)
-            return _model_names(parse(await read_body(response)))
+        answer = await self._transport(place).send("GET", address)
+        try:
+            if not 200 <= answer.status < 300:
+                raise await refusal(answer)
+            return _model_names(parse(await read_body(answer)))
+        finally:
+            answer.release()
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        """Return the session of this event loop; make it on the first call."""
+    def _address(self, place: int) -> Address:
+        """Return where calls to an instance go; it is made anew when the key has changed."""
+        instance = self._instances[place]
+        key = instance.key()
+        known = self._addresses.get(place)
+        if known is None or known[0] != key:
+            url = instance.endpoint(path_of(instance))
+            address = Address(url, instance.request_headers(), instance.connect_s)
+            known = self._addresses[place] = (key, address)
+        return known[1]
+
+    def _transport(self, place: int) -> Transport:
+        """Return the transport of an instance on this event loop; make it on the first call."""
         loop = asyncio.get_running_loop()
-        if self._session is None:
+        if not self._transports:
             self._loop = loop
-            self._session = aiohttp.ClientSession(
-                # how many calls run at once is decided above, by budgets and the gateway
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
-                # one session serves many callers: a cookie of one must not reach the next
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trace_configs=[note_when_sent()],
-            )
         if self._loop is not loop:
             raise BackendError(
                 "this backend holds connections of another event loop; close() it there before "
                 "it is used here, or make one backend per event loop",
                 kind="backend",
             )
-        return self._session
+        name = self._names[place]
+        if name not in self._transports:
+            make = plain.Plain if name == "plain" else OverAiohttp
+            self._transports[name] = make(keep_alive_s=_KEEP_ALIVE_S)
+        return self._transports[name]
+
+
+def _transport_of(instance: Instance, asked: TransportName) -> TransportName:
+    is_plain = instance.url.startswith("http://")
+    if asked == "plain":
+        plain.check()
+        if not is_plain:
+            raise ConfigError(
+                f"the transport 'plain' is for http:// only, and the instance {instance.label!r} "
+                "is not; leave the transport out, or set it to aiohttp"
+            )
+    if asked == "auto":
+        return "plain" if is_plain and plain.can_be_used() else "aiohttp"
+    return asked
 
 
 def _may_be_sent_again(error: BackendError) -> bool:

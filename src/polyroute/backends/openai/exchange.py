@@ -5,13 +5,7 @@ that fails early can still be replaced; from then on whatever breaks leaves the 
 """
 
 import asyncio
-import io
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
-
-import aiohttp
 
 from polyroute.backends.chat_completion import (
     Completion,
@@ -23,14 +17,22 @@ from polyroute.backends.chat_completion import (
 from polyroute.backends.openai.errors import read_retry_after, stream_error, upstream_error
 from polyroute.backends.openai.instance import Instance
 from polyroute.backends.openai.sse import Event, EventReader
-from polyroute.backends.openai.turn import as_chat, path_of, turn_body
+from polyroute.backends.openai.transport import (
+    Address,
+    Answer,
+    ConnectTimeoutError,
+    Transport,
+    TransportError,
+    in_words,
+)
+from polyroute.backends.openai.turn import as_chat, turn_body
 from polyroute.decision import Call, Failure
 from polyroute.errors import BackendError, UpstreamTimeoutError
 from polyroute.protocols import Delta, Emit
 from polyroute.trace import Reply, Trace
 from polyroute.types import JsonObject
 
-__all__ = ["Exchange", "in_words", "note_when_sent", "read_body", "refusal"]
+__all__ = ["Exchange", "read_body", "refusal"]
 
 _LONGEST_REPLY = 32 * 2**20
 """Bytes of a body, and characters of a streamed text, beyond which a reply is no reply."""
@@ -51,6 +53,7 @@ class Exchange:
     trace: Trace
     emit: Emit | None
     instance: Instance
+    address: Address
     start: float
     """When the call began, by the clock of the event loop; earlier attempts are since then."""
     sent: bool = field(default=False, init=False)
@@ -60,7 +63,7 @@ class Exchange:
     _limit: asyncio.Timeout | None = field(default=None, init=False)
     _streamed: StreamedCompletion = field(default_factory=StreamedCompletion, init=False)
 
-    async def run(self, session: aiohttp.ClientSession) -> Reply:
+    async def run(self, transport: Transport) -> Reply:
         """Send, and read the reply.
 
         Returns
@@ -73,18 +76,17 @@ class Exchange:
         BackendError
             For every way in which there can be no reply.
         """
-        headers = self.instance.request_headers()
         try:
             async with asyncio.timeout_at(self._end) as self._limit:
-                return await self._ask(session, headers)
-        except (BackendError, TimeoutError, aiohttp.ClientError, OSError) as error:
+                return await self._ask(transport)
+        except (BackendError, TimeoutError, TransportError, OSError) as error:
             failure = self._typed(error)
         if self._streamed.finished:
             return self._reply(self._streamed.completion())
         if self._emitted:
             so_far = replace(self._streamed.completion(), usage=None)
             return replace(self._reply(so_far), failure=_as_value(failure))
-        # raised out of the `except`: aiohttp's errors hold the request's headers, and so the key
+        # raised out of the `except`: an upstream's words are in the other as they came
         raise failure
 
     def allow(self, seconds: float) -> None:
@@ -92,73 +94,86 @@ class Exchange:
         assert self._limit is not None, "set before anything is sent"
         self._limit.reschedule(min(asyncio.get_running_loop().time() + seconds, self._end))
 
-    async def _ask(self, session: aiohttp.ClientSession, headers: dict[str, str]) -> Reply:
-        request = self.trace.request
+    def _note_sent(self) -> None:
+        self.sent = True
+        if self.emit is not None:
+            self.allow(self.instance.first_token_s)
+
+    async def _ask(self, transport: Transport) -> Reply:
         stream = self.emit is not None
         body = turn_body(
-            self.call, request, model=self._model, instance=self.instance, stream=stream
+            self.call,
+            self.trace.request,
+            model=self._model,
+            instance=self.instance,
+            stream=stream,
         )
-        post = session.post(
-            self.instance.endpoint(path_of(self.instance)),
-            # aiohttp writes bytes in one go, and warns when there are many of them
-            data=body if len(body) < 2**20 else io.BytesIO(body),
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(total=None, connect=self.instance.connect_s),
-            # a redirect would carry the key to a host that nobody configured
-            allow_redirects=False,
-            trace_request_ctx=self,
-        )
-        async with post as response:
-            if not 200 <= response.status < 300:
-                raise await refusal(response)
-            if self.emit is None or response.content_type == "application/json":
-                wire = parse(await read_body(response))
+        answer = await transport.send("POST", self.address, body, self._note_sent)
+        try:
+            if not 200 <= answer.status < 300:
+                raise await refusal(answer)
+            if self.emit is None or answer.content_type == "application/json":
+                wire = parse(await read_body(answer))
                 if wire.get("error"):
                     raise stream_error(wire["error"])
                 wire = as_chat(wire, self.instance, self.call.prefix)
                 return self._reply(read_completion(wire), raw=wire)
-            return await self._stream(response, self.emit)
+            return await self._stream(answer, self.emit)
+        finally:
+            answer.release()
 
-    async def _stream(self, response: aiohttp.ClientResponse, emit: Emit) -> Reply:
+    async def _stream(self, answer: Answer, emit: Emit) -> Reply:
         streamed = self._streamed
-        held: list[Delta] = []
-        async with aclosing(self._chunks(response)) as chunks:
-            async for chunk in chunks:
-                held.append(Delta(streamed.add(chunk), chunk))
-                if streamed.characters > _LONGEST_REPLY:
-                    raise _too_long()
-                if streamed.finished:
-                    self.allow(_USAGE_S)
-                elif streamed.started and self._first_token_s is None:
-                    self.allow(self.instance.total_s)
+        reader, size = EventReader(), 0
+        held: list[tuple[str, JsonObject]] = []
+        ended = False
+        while not ended and not streamed.done:
+            piece = await answer.read()
+            ended = not piece
+            size += len(piece)
+            if size > _LONGEST_STREAM:
+                raise _too_long()
+            try:
+                for event in reader.close() if ended else reader.feed(piece):
+                    self._take(event, held)
+            finally:  # what came before something that cannot be read
                 if streamed.started or streamed.finished:
                     await self._pass_on(held, emit)
+        if streamed.done:
+            await _read_on(answer)
         completion = streamed.completion()
         if not streamed.finished:
             raise BackendError("the stream ended before the completion did", billed=True)
-        await self._pass_on(held, emit)
         return self._reply(completion)
 
-    async def _pass_on(self, held: list[Delta], emit: Emit) -> None:
-        if self._first_token_s is None and self._streamed.started:
+    def _take(self, event: Event, held: list[tuple[str, JsonObject]]) -> None:
+        """Take in one event of the stream; what it adds is put to what is `held`."""
+        streamed = self._streamed
+        if streamed.done or not event.data or event.data.isspace():
+            return
+        if event.data.strip() == "[DONE]":
+            streamed.done = True
+            return
+        chunk = parse(event.data)
+        error = chunk.get("error") or (chunk if event.name == "error" else None)
+        if error:
+            raise stream_error(error)
+        chunk = as_chat(chunk, self.instance, self.call.prefix)
+        held.append((streamed.add(chunk), chunk))
+        if streamed.characters > _LONGEST_REPLY:
+            raise _too_long()
+        if streamed.finished:
+            self.allow(_USAGE_S)
+        elif streamed.started and self._first_token_s is None:
             self._first_token_s = asyncio.get_running_loop().time() - self.start
-        for delta in held:
-            self._emitted = True
-            await emit(delta)
-        held.clear()
+            self.allow(self.instance.total_s)
 
-    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncGenerator[JsonObject]:
-        async with aclosing(_events(response)) as events:
-            async for event in events:
-                if event.data.strip() == "[DONE]":
-                    self._streamed.done = True
-                    await _read_on(response)
-                    return
-                chunk = parse(event.data)
-                error = chunk.get("error") or (chunk if event.name == "error" else None)
-                if error:
-                    raise stream_error(error)
-                yield as_chat(chunk, self.instance, self.call.prefix)
+    async def _pass_on(self, held: list[tuple[str, JsonObject]], emit: Emit) -> None:
+        passed, held[:] = held[:], []
+        last = len(passed) - 1
+        for k, (text, chunk) in enumerate(passed):
+            self._emitted = True
+            await emit(Delta(text, chunk, more=k < last))
 
     def _reply(self, completion: Completion, raw: JsonObject | None = None) -> Reply:
         card = self.trace.pool.card(self.call.model)
@@ -182,7 +197,7 @@ class Exchange:
         if isinstance(error, BackendError):
             error.args = (f"{where}: {self.instance.secrets().hide(str(error))}",)
             return error
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
+        if isinstance(error, ConnectTimeoutError):
             limit = f"no connection within {self.instance.connect_s:g} s"
             return UpstreamTimeoutError(f"{where}: {limit}")
         if isinstance(error, TimeoutError):
@@ -190,7 +205,8 @@ class Exchange:
             if self._streamed.started or asyncio.get_running_loop().time() >= self._end:
                 limit = f"the reply did not end within {self.instance.total_s:g} s"
             return UpstreamTimeoutError(f"{where}: {limit}", billed=self.sent)
-        words = self.instance.secrets().hide(in_words(error))
+        said = str(error) if isinstance(error, TransportError) else in_words(error)
+        words = self.instance.secrets().hide(said)
         return BackendError(f"{where}: {words}", billed=self.sent)
 
     @property
@@ -203,26 +219,7 @@ class Exchange:
         return self.start + self.instance.total_s
 
 
-def note_when_sent() -> aiohttp.TraceConfig:
-    """Return what a session needs for an `Exchange` to know when its request is on its way."""
-
-    async def sent(
-        _: aiohttp.ClientSession,
-        context: SimpleNamespace,
-        __: aiohttp.TraceRequestHeadersSentParams,
-    ) -> None:
-        exchange = context.trace_request_ctx
-        if isinstance(exchange, Exchange):
-            exchange.sent = True
-            if exchange.emit is not None:
-                exchange.allow(exchange.instance.first_token_s)
-
-    config = aiohttp.TraceConfig()
-    config.on_request_headers_sent.append(sent)
-    return config
-
-
-async def read_body(response: aiohttp.ClientResponse, limit: int = _LONGEST_REPLY) -> bytes:
+async def read_body(answer: Answer, limit: int = _LONGEST_REPLY) -> bytes:
     """Read a whole body.
 
     Raises
@@ -230,58 +227,40 @@ async def read_body(response: aiohttp.ClientResponse, limit: int = _LONGEST_REPL
     BackendError
         Of kind ``invalid_reply``, if it is longer than `limit` bytes.
     """  # noqa: DOC501
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > limit:
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await answer.read():
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
             raise _too_long()
-    return bytes(body)
+    return b"".join(pieces)
 
 
-async def refusal(response: aiohttp.ClientResponse) -> BackendError:
+async def refusal(answer: Answer) -> BackendError:
     """Return the error of a status that is no success, with what the upstream says of it."""
-    if 300 <= response.status < 400:
+    if 300 <= answer.status < 400:
         return BackendError(
-            f"HTTP {response.status}: the upstream redirects to another address; put that "
+            f"HTTP {answer.status}: the upstream redirects to another address; put that "
             "address into the url of the instance",
             kind="bad_request",
-            status=response.status,
+            status=answer.status,
         )
     try:
-        body = await read_body(response, _LONGEST_ERROR)
-    except (BackendError, aiohttp.ClientError):
+        body = await read_body(answer, _LONGEST_ERROR)
+    except (BackendError, TransportError):
         body = b""  # the status says enough
-    retry_after_s = read_retry_after(response.headers.get("Retry-After"))
-    return upstream_error(response.status, body, retry_after_s=retry_after_s)
+    retry_after_s = read_retry_after(answer.header("retry-after"))
+    return upstream_error(answer.status, body, retry_after_s=retry_after_s)
 
 
-def in_words(error: Exception) -> str:
-    """Return the class and the message of an error of a connection."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[Event]:
-    """Yield the events of a stream that say something."""
-    reader, size = EventReader(), 0
-    async for piece in response.content.iter_any():
-        size += len(piece)
-        if size > _LONGEST_STREAM:
-            raise _too_long()
-        for event in reader.feed(piece):
-            if event.data.strip():
-                yield event
-    for event in reader.close():
-        if event.data.strip():
-            yield event
-
-
-async def _read_on(response: aiohttp.ClientResponse) -> None:
+async def _read_on(answer: Answer) -> None:
     """Read what little follows the last event, so that the connection can be used again."""
     try:
         async with asyncio.timeout(_END_S):
-            while not response.content.at_eof():
-                await response.content.readany()
-    except (TimeoutError, aiohttp.ClientError):
+            while await answer.read():
+                pass
+    except (TimeoutError, TransportError):
         return  # the connection is closed instead
 
 
