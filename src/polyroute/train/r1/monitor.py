@@ -72,7 +72,7 @@ class Monitor:
     window : int, default=5
         Steps whose mean is judged.
     format_floor : float, default=0.7
-        Least rate of well-formed episodes.
+        Least rate of well-formed episodes; a start that is below it may fall by .1.
     calls_floor : float, default=0.5
         Least calls per question, as a part of those of the optimum (or of the first window).
     outcome_drop : float, default=0.2
@@ -126,7 +126,8 @@ class Monitor:
         if calls < self.calls_floor * usual:
             yield "calls", f"{calls:.2f} calls per question, where {usual:.2f} are usual"
         well_formed = _mean(self._seen, "format_rate")
-        if well_formed < self.format_floor:
+        least = min(self.format_floor, _mean(self._first, "format_rate") - 0.1)
+        if well_formed < least:
             yield "format", f"{well_formed:.0%} of the episodes are well-formed"
         outcome, start = _mean(self._seen, "outcome"), _mean(self._first, "outcome")
         if outcome < start - self.outcome_drop:

@@ -34,7 +34,7 @@ class Imitation:
     """The warm start: imitate the teachers' traces."""
 
     traces: int = 8_000
-    steps: int = 500
+    steps: int = 1_500
     batch: int = 32
     """Traces per step."""
     micro_batch: int = 32

@@ -44,6 +44,9 @@ __all__ = ["Result", "Run", "RunPlan", "judge"]
 _SAMPLED: JsonObject = {"temperature": 1.0}
 _GREEDY: JsonObject = {"temperature": 0}
 
+_UNTRAINED = 40
+"""Questions on which a model is judged before any training: it talks until every limit."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
@@ -149,7 +152,7 @@ class Run:
         ConfigError
             If the imitator does not pass the gate.
         """
-        self._stage("before", lambda: self._judged(self._start()))
+        self._stage("before", lambda: self._judged(self._start(), most=_UNTRAINED))
         self._stage("optimum", self._optimum)
         if not _is_done(self.folder / "sft"):
             self._imitate()
@@ -182,7 +185,7 @@ class Run:
                 f"the tiny model knows the words of atlas-small only, not of {self.plan.task!r}; "
                 "name a pretrained model (smollm2, a folder, a name on the hub)"
             )
-        return tiny_model(vocabulary(), seed=self.plan.seed)
+        return tiny_model(vocabulary(), hidden=96, layers=2, seed=self.plan.seed)
 
     def _loaded(self, stage: str) -> Loaded:
         """Return the model that a stage left, its adapter ready to be trained further."""
@@ -279,9 +282,9 @@ class Run:
         _keep(model, loaded.tokenizer, self.folder / "rl")
         self.say(f"reinforced ({time.monotonic() - begin:.0f} s)")
 
-    def _judged(self, loaded: Loaded) -> dict[str, Json]:
+    def _judged(self, loaded: Loaded, *, most: int | None = None) -> dict[str, Json]:
         backend = self._backend(loaded)
-        problems = self.problems("test", self.plan.judged)
+        problems = self.problems("test", self.plan.judged)[:most]
         found: dict[str, Json] = {}
         for name, game in (("greedy", self.game), ("sampled", self._sampling())):
             requests = [replace(p.request, id=f"{p.request.id}#{name}") for p in problems]

@@ -95,6 +95,7 @@ def imitate(
         lr_scheduler_type="cosine",
         warmup_steps=recipe.warm_up,
         weight_decay=0.0,
+        adam_beta2=0.98,
         max_length=None,
         logging_steps=max(1, recipe.steps // 50),
         save_strategy="no",
