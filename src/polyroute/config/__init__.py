@@ -18,11 +18,12 @@ from polyroute.config.settings import (
 )
 from polyroute.config.state import StateSettings
 from polyroute.config.strict import Usd
+from polyroute.config.watch import TracingSettings, WatchSettings
 
 __all__ = [
     # what a file says
     "BudgetSettings", "CardSettings", "LearningSettings", "PriceSettings", "RecordSettings",
-    "ServerSettings", "Settings", "StateSettings", "Usd",
+    "ServerSettings", "Settings", "StateSettings", "TracingSettings", "Usd", "WatchSettings",
     # reading and building
     "DEFAULT", "Setup", "build", "cards_of", "find", "open_records", "open_state", "parse",
     "read", "state_folder",

@@ -10,6 +10,7 @@ from polyroute.config.learning import LearningSettings
 from polyroute.config.server import ServerSettings
 from polyroute.config.state import StateSettings
 from polyroute.config.strict import Strict, Usd
+from polyroute.config.watch import WatchSettings
 from polyroute.pool import Kind, Modality
 
 __all__ = ["BudgetSettings", "CardSettings", "PriceSettings", "RecordSettings", "Settings"]
@@ -77,3 +78,4 @@ class Settings(Strict):
     learning: LearningSettings = LearningSettings()
     state: StateSettings = StateSettings()
     server: ServerSettings = ServerSettings()
+    watch: WatchSettings = WatchSettings()

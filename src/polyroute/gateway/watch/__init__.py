@@ -1,0 +1,1 @@
+"""What a running server shows: metrics, spans, a log, and a page."""

@@ -1,0 +1,224 @@
+"""Episodes as they happen, for those who look on.
+
+The one decision here: nobody who looks on slows an episode down. What a reader is too slow for is
+dropped, and it is given the whole picture anew; without readers nothing is written at all.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+
+from polyroute.decision import Decision, Route
+from polyroute.episode import Decided, Replied
+from polyroute.gateway.asked import Asked
+from polyroute.gateway.errors import ApiError
+from polyroute.gateway.run import FellBack, Happening
+from polyroute.gateway.watch.account import Account
+from polyroute.gateway.wire import encode
+from polyroute.trace import Reply
+from polyroute.types import Json, JsonObject
+
+__all__ = ["Live"]
+
+_EPISODES = 200
+"""Finished episodes that are kept."""
+
+_SHOWN = 300
+"""Most characters of a text."""
+
+_READERS = 32
+_AHEAD = 256
+"""Events that may wait for a reader."""
+
+_PULSE_S = 15.0
+"""Seconds of silence after which a reader is told that the server lives."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """An episode on its way."""
+
+    asked: Asked
+    at: float
+    events: list[tuple[float, Decided | Replied | FellBack]] = field(default_factory=list)
+
+
+class Live:
+    """Shows the episodes of one server.
+
+    Parameters
+    ----------
+    texts : bool
+        Whether texts may be shown; `False` where the records keep none either.
+    """
+
+    def __init__(self, *, texts: bool) -> None:
+        self._texts = texts
+        self._running: dict[str, _Running] = {}
+        self._ended: deque[JsonObject] = deque(maxlen=_EPISODES)
+        self._readers: set[asyncio.Queue[bytes | None]] = set()
+
+    def began(self, asked: Asked) -> None:
+        """Take note of a request."""
+        running = self._running[asked.request.id] = _Running(asked, time.time())
+        if self._readers:
+            self._tell({"type": "began", **self._begun(running)})
+
+    def happened(self, asked: Asked, event: Happening) -> None:
+        """Take note of what happened in its episode."""
+        if not isinstance(event, Decided | Replied | FellBack):
+            return
+        running = self._running.get(asked.request.id)
+        if running is None:
+            return
+        now = time.time()
+        running.events.append((now, event))
+        if self._readers:
+            self._tell({"type": "happened", "id": asked.request.id, **self._event(now, event)})
+
+    def ended(self, account: Account) -> None:
+        """Take note that it is over."""
+        id = account.asked.request.id
+        self._running.pop(id, None)
+        episode = self._episode(account)
+        self._ended.append(episode)
+        if self._readers:
+            self._tell({"type": "ended", "episode": episode})
+
+    async def events(self) -> AsyncGenerator[bytes]:
+        """Yield server-sent events: the picture as it is, then every change.
+
+        Raises
+        ------
+        ApiError
+            503, when too many look on already.
+        """
+        if len(self._readers) >= _READERS:
+            raise ApiError(
+                503,
+                f"{_READERS} readers look on already; close a page",
+                type="server_error",
+                code="too_many_readers",
+            )
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue(_AHEAD)
+        queue.put_nowait(self._picture())
+        self._readers.add(queue)
+        return self._read(queue)
+
+    def close(self) -> None:
+        """Let every reader go."""
+        for queue in tuple(self._readers):
+            _replace(queue, None)
+
+    async def _read(self, queue: asyncio.Queue[bytes | None]) -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                try:
+                    event = await asyncio.wait_for(queue.get(), _PULSE_S)
+                except TimeoutError:
+                    yield b": still here\n\n"
+                    continue
+                if event is None:
+                    return
+                yield event
+        finally:
+            self._readers.discard(queue)
+
+    def _tell(self, event: JsonObject) -> None:
+        said = _written(event)
+        for queue in self._readers:
+            try:
+                queue.put_nowait(said)
+            except asyncio.QueueFull:
+                _replace(queue, self._picture())
+
+    def _picture(self) -> bytes:
+        running = [
+            {
+                **self._begun(one),
+                "events": [self._event(at, event) for at, event in one.events],
+            }
+            for one in self._running.values()
+        ]
+        return _written({"type": "picture", "running": running, "ended": list(self._ended)})
+
+    def _begun(self, running: _Running) -> dict[str, Json]:
+        asked = running.asked
+        return {
+            "id": asked.request.id,
+            "at": running.at,
+            "policy": asked.choice.name,
+            "question": self._text(asked.request.prompt),
+        }
+
+    def _event(self, at: float, event: Decided | Replied | FellBack) -> dict[str, Json]:
+        if isinstance(event, Decided):
+            return {"at": at, "decided": self._decision(event.decision)}
+        if isinstance(event, Replied):
+            return {"at": at, "index": event.index, "replied": self._reply(event.reply)}
+        return {"at": at, "fell_back": event.card}
+
+    def _decision(self, decision: Decision) -> dict[str, Json]:
+        said: dict[str, Json] = {"reason": self._text(decision.reason)}
+        if not isinstance(decision, Route):
+            return {**said, "answer": True, "calls": []}
+        calls = [{"card": c.model, "prompt": self._text(c.prompt or "")} for c in decision.calls]
+        return {**said, "own": decision.own, "final": decision.final, "calls": calls}
+
+    def _reply(self, reply: Reply) -> dict[str, Json]:
+        return {
+            "card": reply.model,
+            "text": self._text(reply.text),
+            "usd": None if reply.usd is None else f"{reply.usd:f}",
+            "seconds": reply.seconds,
+            "tokens": None if reply.usage is None else reply.usage.total,
+            "failure": None if reply.failure is None else reply.failure.kind,
+            "instance": reply.instance,
+        }
+
+    def _episode(self, account: Account) -> dict[str, Json]:
+        outcome, asked = account.outcome, account.asked
+        steps: list[JsonObject] = [
+            {
+                **self._decision(step.decision),
+                "seconds": step.seconds,
+                "replies": [self._reply(reply) for reply in step.replies],
+            }
+            for trace in account.traces
+            for step in trace.steps
+        ]
+        return {
+            "id": asked.request.id,
+            "trace": account.id,
+            "at": account.began,
+            "policy": account.policy,
+            "question": self._text(asked.request.prompt),
+            "answer": self._text((outcome and outcome.trace.answer) or ""),
+            "ending": account.ending,
+            "error": outcome and outcome.error and outcome.error.code,
+            "seconds": account.seconds,
+            "usd": f"{account.usd:f}",
+            "unknown": account.unknown,
+            "rounds": account.rounds,
+            "remembered": account.remembered,
+            "fallback": outcome and outcome.fallback and outcome.fallback.card,
+            "steps": steps,
+        }
+
+    def _text(self, text: str) -> str:
+        if not self._texts:
+            return ""
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _replace(queue: asyncio.Queue[bytes | None], item: bytes | None) -> None:
+    """Put `item` in place of everything that waits."""
+    while not queue.empty():
+        queue.get_nowait()
+    queue.put_nowait(item)
+
+
+def _written(event: JsonObject) -> bytes:
+    return b"data: " + encode(event) + b"\n\n"
