@@ -179,6 +179,19 @@ class Episode:
         await tell(Finished(self.trace))
         return self.trace
 
+    async def first(self) -> Decision:
+        """Return the policy's first decision, and carry nothing out.
+
+        Raises
+        ------
+        PolicyError
+            If the policy raises, names a candidate that is not in the pool, or does not decide
+            in time.
+        """
+        seconds = self.trace.request.budget.seconds
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        return await self._decide()
+
     async def events(self, *, stream: bool = True) -> AsyncGenerator[Event]:
         """Run the episode; see `stream_episode`.
 

@@ -7,7 +7,7 @@ others go on to the upstream as they came, known or not.
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TypeVar
 
@@ -50,6 +50,8 @@ class Options(BaseModel):
     """Name of a policy, with the model ``polyroute``."""
     trace: bool = False
     """Whether the reply carries the whole trace."""
+    dry_run: bool = False
+    """Whether only to decide, and to call nobody."""
     allow: tuple[str, ...] | None = None
     """The only cards that may be asked."""
     deny: tuple[str, ...] = ()
@@ -82,6 +84,10 @@ class Asked:
     stream: bool
     include_usage: bool
     show_trace: bool
+    dry_run: bool = False
+    """Whether only to decide, and to call nobody."""
+    said: JsonObject = field(default_factory=dict)
+    """The body, in the form in which it was sent."""
 
 
 class Reader:
@@ -100,8 +106,15 @@ class Reader:
         self._budget = setup.budget
         self._catalogue = catalogue
 
-    def read(self, wire: JsonObject) -> Asked:
+    def read(self, wire: JsonObject, said: JsonObject | None = None) -> Asked:
         """Return what `wire`, the body of a chat completion, asks.
+
+        Parameters
+        ----------
+        wire : mapping
+            The body.
+        said : mapping, optional
+            The body that it was made from, where it was sent in another form.
 
         Raises
         ------
@@ -128,6 +141,8 @@ class Reader:
             stream=stream,
             include_usage=include_usage,
             show_trace=options.trace,
+            dry_run=options.dry_run,
+            said=wire if said is None else said,
         )
 
     def _request(self, wire: JsonObject, options: Options) -> Request:

@@ -16,10 +16,12 @@ from polyroute.gateway.asked import Asked, Reader
 from polyroute.gateway.caller import Caller, caller_of
 from polyroute.gateway.completion import headers, report
 from polyroute.gateway.conversations import Conversations
+from polyroute.gateway.dry_run import decided
 from polyroute.gateway.errors import ApiError, of_status
 from polyroute.gateway.keeper import Keeper
+from polyroute.gateway.knobs import add_knobs
 from polyroute.gateway.run import FellBack, Happening, Outcome, Report, Run
-from polyroute.gateway.seams import Gate, Memory, Open, Shape, Watcher
+from polyroute.gateway.seams import Admission, Gate, Memory, Open, Shape, Watcher
 from polyroute.gateway.wire import (
     DisconnectedError,
     decode,
@@ -69,11 +71,14 @@ class Endpoint:
         What carries them out.
     shape : Shape
         The form in which clients ask and are answered.
+    dry_run : bool, default=False
+        Only decide, and call nobody, whatever is asked.
     """
 
-    def __init__(self, gateway: Gateway, shape: Shape) -> None:
+    def __init__(self, gateway: Gateway, shape: Shape, *, dry_run: bool = False) -> None:
         self._gateway = gateway
         self._shape = shape
+        self._dry_run = dry_run
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -81,13 +86,18 @@ class Endpoint:
         caller = caller_of(scope)
         try:
             body = await read_body(scope, receive, limit_mb=gateway.max_body_mb)
-            asked = gateway.reader.read(self._shape.read(decode(body)))
+            said = decode(body)
+            add_knobs(said, scope["headers"])
+            asked = gateway.reader.read(await self._shape.read(said, caller), said)
             asked = gateway.conversations.known(caller, asked)
             admission = await gateway.gate.admit(caller, asked)
         except DisconnectedError:
             return
         except ApiError as error:
             await self._refuse(send, error)
+            return
+        if self._dry_run or admission.asked.dry_run:
+            await self._decide(send, admission)
             return
         one = _One(gateway, self._shape, caller, admission.asked)
         try:
@@ -96,6 +106,17 @@ class Endpoint:
                 await _while_connected(one.answer(send), receive)
         finally:
             await admission.lease.settle(one.outcome)
+
+    async def _decide(self, send: Send, admission: Admission) -> None:
+        """Say how the request would be routed, and call nobody."""
+        try:
+            body = await decided(admission.asked, self._gateway.backend)
+        except ApiError as error:
+            await self._refuse(send, error)
+        else:
+            await respond(send, body, headers={"x-polyroute-policy": quote(body["policy"])})
+        finally:
+            await admission.lease.settle(None)
 
     async def _refuse(self, send: Send, error: ApiError) -> None:
         body = self._shape.error(error)
@@ -154,10 +175,16 @@ class _One:
             await self._refuse(send, _cut(error))
             raise
         told = headers(outcome, self._asked)
-        if outcome.error is not None:
-            await self._refuse(send, outcome.error, report(outcome, self._asked), told)
+        wrong = outcome.error
+        if wrong is None:
+            try:
+                body = self._shape.whole(outcome, self._asked)
+            except ApiError as unsayable:
+                wrong = unsayable
+        if wrong is not None:
+            await self._refuse(send, wrong, report(outcome, self._asked), told)
         else:
-            await respond(send, self._shape.whole(outcome, self._asked), headers=told)
+            await respond(send, body, headers=told)
 
     async def _stream(self, send: Send) -> None:
         """Send the answer as it comes; the status is sent with the first piece."""

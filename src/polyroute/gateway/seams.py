@@ -97,7 +97,7 @@ class Writer(Protocol):
 class Shape(Protocol):
     """The form in which a client asks and is answered."""
 
-    def read(self, wire: dict[str, Json]) -> dict[str, Json]:
+    async def read(self, wire: dict[str, Json], caller: Caller) -> dict[str, Json]:
         """Return the body as one of OpenAI's chat completions.
 
         Raises
@@ -108,7 +108,13 @@ class Shape(Protocol):
         ...
 
     def whole(self, outcome: Outcome, asked: Asked) -> JsonObject:
-        """Return the body of a reply that is not streamed."""
+        """Return the body of a reply that is not streamed.
+
+        Raises
+        ------
+        ApiError
+            If the answer cannot be said in this form.
+        """
         ...
 
     def writer(self, asked: Asked) -> Writer:

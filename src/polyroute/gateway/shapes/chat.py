@@ -1,6 +1,7 @@
 """OpenAI's chat completions: the form in which the gateway itself thinks."""
 
 from polyroute.gateway.asked import Asked
+from polyroute.gateway.caller import Caller
 from polyroute.gateway.completion import completion
 from polyroute.gateway.errors import ApiError
 from polyroute.gateway.run import Outcome
@@ -22,7 +23,7 @@ class Chat:
     def __init__(self, rounds: Rounds) -> None:
         self._rounds: Rounds = rounds
 
-    def read(self, wire: dict[str, Json]) -> dict[str, Json]:
+    async def read(self, wire: dict[str, Json], caller: Caller) -> dict[str, Json]:
         """Return the body as it is."""
         return wire
 
