@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeAlias
@@ -226,7 +226,7 @@ class Episode:
 
     async def _decide(self) -> Decision:
         try:
-            async with asyncio.timeout(self._time_to_decide()):
+            async with _until(self._latest_decision()):
                 decision = await self._policy.decide(self.trace)
             if isinstance(decision, Route):
                 _check(decision, self.trace.pool)
@@ -240,11 +240,11 @@ class Episode:
             raise PolicyError(f"{_name(self._policy)}: {type(error).__name__}: {error}") from error
         return decision
 
-    def _time_to_decide(self) -> float | None:
-        """Seconds for one decision; past the deadline a policy still has a moment to answer."""
-        if self._deadline is None:
+    def _latest_decision(self) -> float | None:
+        """When to be done with a decision; past the deadline a policy still has a moment."""
+        if (deadline := self._deadline_on_the_loop()) is None:
             return None
-        return max(1.0, self._deadline - time.monotonic())
+        return max(asyncio.get_running_loop().time() + 1.0, deadline)
 
     async def _carry_out(self, route: Route, tell: Report, *, stream: bool) -> None:
         """Make the calls of `route` side by side and append the step, whatever happens."""
@@ -295,7 +295,7 @@ class Episode:
         call = reservation.call
         start = time.monotonic()
         try:
-            async with asyncio.timeout_at(self._deadline_on_the_loop()):
+            async with _until(self._deadline_on_the_loop()):
                 reply = await self._backend.complete(call, self.trace, emit)
         except BackendError as error:
             failure = Failure(error.failure_kind, str(error), error.status, error.retry_after_s)
@@ -332,6 +332,14 @@ class Episode:
         if self._deadline is None:
             return None
         return asyncio.get_running_loop().time() + self._deadline - time.monotonic()
+
+
+def _until(deadline: float | None) -> AbstractAsyncContextManager[object]:
+    """Cut short what is not done at `deadline`, by the clock of the event loop."""
+    return _UNLIMITED if deadline is None else asyncio.timeout_at(deadline)
+
+
+_UNLIMITED = nullcontext()
 
 
 async def _nobody(_: Event) -> None:

@@ -72,11 +72,9 @@ class Step:
     @property
     def is_round(self) -> bool:
         """Whether it counts as a routing round: a route of which at least one call was made."""
-        return (
-            isinstance(self.decision, Route)
-            and not self.decision.own
-            and any(not _refused(reply) for reply in self.replies)
-        )
+        if not isinstance(self.decision, Route) or self.decision.own:
+            return False
+        return not all(map(_refused, self.replies))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +113,7 @@ class Trace:
 
     def with_step(self, step: Step) -> "Trace":
         """Return this trace with `step` appended."""
-        return replace(self, steps=(*self.steps, step))
+        return Trace(self.request, self.pool, (*self.steps, step))
 
     @property
     def replies(self) -> tuple[Reply, ...]:
@@ -146,9 +144,14 @@ class Trace:
     @property
     def bill(self) -> Bill:
         """Sum of the replies' prices."""
-        prices = [reply.usd for reply in self.replies]
-        known = [usd for usd in prices if usd is not None]
-        return Bill(sum(known, Decimal(0)), len(prices) - len(known))
+        total, unknown = Decimal(0), 0
+        for step in self.steps:
+            for reply in step.replies:
+                if reply.usd is None:
+                    unknown += 1
+                else:
+                    total += reply.usd
+        return Bill(total, unknown)
 
     @property
     def usd(self) -> Decimal | None:
@@ -158,7 +161,7 @@ class Trace:
     @property
     def usage(self) -> Usage:
         """Tokens spent so far, as far as they are known."""
-        return sum((r.usage for r in self.replies if r.usage is not None), Usage())
+        return Usage.sum(r.usage for r in self.replies if r.usage is not None)
 
     @property
     def seconds(self) -> float:
@@ -202,9 +205,11 @@ class Trace:
         if not self.steps:
             return None
         last = self.steps[-1]
-        if not (isinstance(last.decision, Route) and last.decision.final):
-            return None
-        return next((reply for reply in last.replies if reply.ok), None)
+        if isinstance(last.decision, Route) and last.decision.final:
+            for reply in last.replies:
+                if reply.failure is None:
+                    return reply
+        return None
 
     @property
     def answer(self) -> str | None:

@@ -5,7 +5,7 @@ the last digit), time is seconds (`float`), token counts are `int`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -200,6 +200,18 @@ class Usage:
     def total(self) -> int:
         """All tokens."""
         return self.prompt + self.completion
+
+    @classmethod
+    def sum(cls, usages: "Iterable[Usage]") -> "Usage":
+        """Return all of `usages` together.
+
+        Examples
+        --------
+        >>> Usage.sum([Usage(1, 2), Usage(3, 4)])
+        Usage(input=4, output=6, cached=0, reasoning=0)
+        """
+        known = list(usages)
+        return known[0] if len(known) == 1 else sum(known, cls())
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(

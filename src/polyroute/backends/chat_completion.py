@@ -4,11 +4,11 @@ The one decision here: what an upstream says of tokens and of itself decides a b
 believed only where it agrees with itself; where it does not, the usage is unknown, which is not 0.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from polyroute.backends import json_text
 from polyroute.decision import Call
 from polyroute.errors import BackendError
 from polyroute.ledger import SNAPSHOT
@@ -32,7 +32,7 @@ _FINAL = ("id", "type", "index")
 
 
 def request_body(call: Call, request: Request, *, model: str, stream: bool) -> bytes:
-    """Return the body that asks `call`, as JSON in ASCII.
+    """Return the body that asks `call`, as JSON.
 
     Every parameter goes as it came, unknown ones too, but for ``model``, ``messages`` and
     ``stream``: those are said by the call.
@@ -53,7 +53,7 @@ def request_body(call: Call, request: Request, *, model: str, stream: bool) -> b
         asked = options if isinstance(options, Mapping) else {}
         body |= {"stream": True, "stream_options": {**asked, "include_usage": True}}
     try:
-        return json.dumps(body, allow_nan=False).encode("ascii")
+        return json_text.write(body)
     except (TypeError, ValueError, RecursionError) as error:
         raise BackendError(
             f"the call cannot be written as JSON ({error}); check its messages and parameters",
@@ -87,7 +87,7 @@ def parse(body: bytes | str) -> dict[str, Json]:
         Of kind ``invalid_reply``, if it is anything else.
     """  # noqa: DOC501
     try:
-        wire = json.loads(body)
+        wire = json_text.read(body)
     except (ValueError, RecursionError):
         wire = None
     if not isinstance(wire, dict):

@@ -4,8 +4,7 @@ The one decision here: only the fields that this gateway itself understands are 
 others go on to the upstream as they came, known or not.
 """
 
-import secrets
-import uuid
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -29,7 +28,9 @@ _OURS = ("model", "messages", "stream", "stream_options", "polyroute")
 _COUNTS = ("max_tokens", "max_completion_tokens", "n")
 """Parameters that the budget is computed from: a wrong one would make it wrong."""
 
-_SEED_BITS = 31
+_ID_BYTES = 16
+_SEED_BYTES = 4
+"""Of which one bit is left out: seeds are from 0 to 2**31 - 1, as every upstream takes them."""
 
 _Number = TypeVar("_Number", int, float, Decimal)
 
@@ -67,6 +68,10 @@ class Options(BaseModel):
         if self.conversation is None and self.switch_cost is None:
             return None
         return Conversation(id=self.conversation, switch_cost=self.switch_cost)
+
+
+_NO_OPTIONS = Options()
+"""What most requests say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +133,7 @@ class Reader:
         stream, include_usage = _streaming(wire)
         choice = self._catalogue.choose(model, options.policy)
         pool = self._allowed(options)
-        if choice.card is not None and choice.card not in pool.ids:
+        if pool is not self._pool and choice.card is not None and choice.card not in pool.ids:
             raise InvalidError(
                 f"the model {model!r} is left out by this request itself", param="model"
             )
@@ -156,11 +161,12 @@ class Reader:
         seed = params.get("seed")
         if seed is not None and not _is_int(seed):
             raise InvalidError(f"seed must be an integer, got {seed!r:.80}", param="seed")
+        drawn = os.urandom(_ID_BYTES + _SEED_BYTES)
         return Request(
-            id=uuid.uuid4().hex,
+            id=drawn[:_ID_BYTES].hex(),
             messages=_messages(wire),
             budget=self._tighter(options),
-            seed=secrets.randbits(_SEED_BITS) if seed is None else seed,
+            seed=int.from_bytes(drawn[_ID_BYTES:]) >> 1 if seed is None else seed,
             params=params,
             conversation=options.continues,
         )
@@ -168,6 +174,8 @@ class Reader:
     def _tighter(self, options: Options) -> Budget:
         """Return the configured budget where the request asks for more, else what it asks."""
         mine = self._budget
+        if options is _NO_OPTIONS:
+            return mine
         asked = options.usd_per_quality
         return replace(
             mine,
@@ -180,6 +188,8 @@ class Reader:
 
     def _allowed(self, options: Options) -> Pool:
         pool = self._pool
+        if options is _NO_OPTIONS:
+            return pool
         for key, listed in (("allow", options.allow), ("deny", options.deny)):
             for name in listed or ():
                 if find(pool, name) is None:
@@ -231,7 +241,7 @@ def _streaming(wire: JsonObject) -> tuple[bool, bool]:
 
 def _options(wire: Json) -> Options:
     if wire is None:
-        return Options()
+        return _NO_OPTIONS
     if not isinstance(wire, Mapping):
         raise InvalidError("polyroute must be an object", param="polyroute")
     try:

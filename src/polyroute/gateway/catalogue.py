@@ -74,6 +74,9 @@ class Catalogue:
                         f"pool.{card.id}: {name!r} is the name of a policy in requests; call the "
                         "card something else"
                     )
+        self._cards = {
+            name: _card_choice(card) for card in setup.pool for name in (card.id, *card.aliases)
+        }
 
     def choose(self, model: str, policy: str | None) -> Choice:
         """Return what a request asks for.
@@ -100,10 +103,9 @@ class Catalogue:
             )
         if model.startswith(f"{PREFIX}/"):
             return self._named(model.removeprefix(f"{PREFIX}/"), param="model")
-        if (card := find(self._pool, model)) is None:
+        if (choice := self._cards.get(model)) is None:
             raise self._unknown(model, "model")
-        spec = {"name": "fixed", "model": card.id}
-        return Choice(name="fixed", policy=Fixed(card.id), spec=spec, card=card.id)
+        return choice
 
     def models(self) -> list[JsonObject]:
         """Return the entries of ``GET /v1/models``: policies, then cards in pool order."""
@@ -189,6 +191,11 @@ class Catalogue:
 
 
 _OF_A_CARD = ("kind", "description", "price", "context", "max_output", "modalities", "aliases")
+
+
+def _card_choice(card: ModelCard) -> Choice:
+    spec = {"name": "fixed", "model": card.id}
+    return Choice(name="fixed", policy=Fixed(card.id), spec=spec, card=card.id)
 
 
 def find(pool: Pool, name: str) -> ModelCard | None:

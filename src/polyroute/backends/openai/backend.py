@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from polyroute.backends.chat_completion import parse
 from polyroute.backends.openai import plain
@@ -148,16 +148,14 @@ class OpenAI:
                     instance=instance,
                     address=self._address(place),
                     start=start,
+                    attempt=attempt,
                 )
-                reply = await exchange.run(self._transport(place))
+                return await exchange.run(self._transport(place))
             except BackendError as error:
                 if attempt > self._retries or not _may_be_sent_again(error):
                     raise
                 _log.info("%s: attempt %d failed (%s)", instance.label, attempt, error.failure_kind)
                 failures[place] = error
-            else:
-                seconds = asyncio.get_running_loop().time() - start
-                return replace(reply, attempts=attempt, seconds=seconds)
 
     async def probe(self) -> tuple[Probe, ...]:
         """Ask every instance for its models (``GET {url}/models``), all at once.

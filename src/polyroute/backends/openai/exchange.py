@@ -56,6 +56,8 @@ class Exchange:
     address: Address
     start: float
     """When the call began, by the clock of the event loop; earlier attempts are since then."""
+    attempt: int = 1
+    """Which sending of the call this is."""
     sent: bool = field(default=False, init=False)
     """Whether the request is on its way: from then on it may be billed."""
     _emitted: bool = field(default=False, init=False)
@@ -177,17 +179,21 @@ class Exchange:
 
     def _reply(self, completion: Completion, raw: JsonObject | None = None) -> Reply:
         card = self.trace.pool.card(self.call.model)
-        asked_to_stop = self.call.merged_params(self.trace.request).get("stop")
+        fields = completion.fields
+        if completion.stop and self.call.merged_params(self.trace.request).get("stop"):
+            fields = {**fields, **completion.stop}
         return Reply(
             model=self.call.model,
             text=completion.text,
             usage=completion.usage,
+            seconds=asyncio.get_running_loop().time() - self.start,
             first_token_s=self._first_token_s,
             finish_reason=completion.finish_reason,
             answered_by=answered_by(completion.model, asked=self._model, card=card),
             instance=self.instance.label,
+            attempts=self.attempt,
             logprobs=completion.logprobs,
-            fields={**completion.fields, **(completion.stop if asked_to_stop else {})},
+            fields=fields,
             raw=raw,
         )
 

@@ -4,6 +4,7 @@ The one decision here: configuration names the variable that holds a key, never 
 is read when a request is sent, and everything that is shown leaves it out.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -98,8 +99,7 @@ class Instance:
     @property
     def label(self) -> str:
         """What traces and messages call it; never with a secret in it."""
-        url = URL(self.url)
-        return self.name or f"{url.host}:{url.port}{url.path.rstrip('/')}"
+        return self.name or _label(self.url)
 
     def __repr__(self) -> str:
         return f"Instance({self.label!r}, model={self.model!r}, key_env={self.key_env!r})"
@@ -151,3 +151,9 @@ class Instance:
         words = [value for value in self.headers.values() if len(value) >= _SHORTEST_SECRET]
         key = os.environ.get(self.key_env, "").strip() if self.key_env is not None else ""
         return Secrets((*words, key) if key else tuple(words))
+
+
+@functools.lru_cache(maxsize=1024)
+def _label(url: str) -> str:
+    parts = URL(url)
+    return f"{parts.host}:{parts.port}{parts.path.rstrip('/')}"

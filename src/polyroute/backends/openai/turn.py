@@ -30,7 +30,7 @@ def path_of(instance: Instance) -> str:
 def turn_body(
     call: Call, request: Request, *, model: str, instance: Instance, stream: bool
 ) -> bytes:
-    """Return the body that asks `call` of `instance`, as JSON in ASCII.
+    """Return the body that asks `call` of `instance`, as JSON.
 
     Raises
     ------
