@@ -5,6 +5,7 @@ typed arguments and never sees a setting; a secret is only ever the *name* of an
 variable.
 """
 
+from polyroute.config.access import AccessSettings, TlsSettings
 from polyroute.config.build import Setup, build, cards_of, open_records, open_state, state_folder
 from polyroute.config.learning import LearningSettings
 from polyroute.config.read import DEFAULT, find, parse, read
@@ -22,8 +23,9 @@ from polyroute.config.watch import TracingSettings, WatchSettings
 
 __all__ = [
     # what a file says
-    "BudgetSettings", "CardSettings", "LearningSettings", "PriceSettings", "RecordSettings",
-    "ServerSettings", "Settings", "StateSettings", "TracingSettings", "Usd", "WatchSettings",
+    "AccessSettings", "BudgetSettings", "CardSettings", "LearningSettings", "PriceSettings",
+    "RecordSettings", "ServerSettings", "Settings", "StateSettings", "TlsSettings",
+    "TracingSettings", "Usd", "WatchSettings",
     # reading and building
     "DEFAULT", "Setup", "build", "cards_of", "find", "open_records", "open_state", "parse",
     "read", "state_folder",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from polyroute.config.access import AccessSettings
 from polyroute.config.learning import LearningSettings
 from polyroute.config.server import ServerSettings
 from polyroute.config.state import StateSettings
@@ -76,6 +77,7 @@ class Settings(Strict):
     budget: BudgetSettings = BudgetSettings()
     records: RecordSettings = RecordSettings()
     learning: LearningSettings = LearningSettings()
+    access: AccessSettings = AccessSettings()
     state: StateSettings = StateSettings()
     server: ServerSettings = ServerSettings()
     watch: WatchSettings = WatchSettings()

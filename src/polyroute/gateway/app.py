@@ -13,8 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from polyroute import __version__
 from polyroute.backends.by_card import ByCard
 from polyroute.config import Setup
+from polyroute.gateway.access.budgets import Budgets
+from polyroute.gateway.access.build import build_access
+from polyroute.gateway.access.door import Door
 from polyroute.gateway.asked import Reader
-from polyroute.gateway.auth import Auth
 from polyroute.gateway.catalogue import Catalogue
 from polyroute.gateway.conversations import Conversations
 from polyroute.gateway.endpoint import Endpoint, Gateway
@@ -23,6 +25,7 @@ from polyroute.gateway.feedback import FeedbackEndpoint
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.learner import Learner
 from polyroute.gateway.shapes.chat import Chat
+from polyroute.gateway.watch.watch import Watch
 from polyroute.gateway.wire import encode, refuse
 from polyroute.types import JsonObject
 
@@ -50,6 +53,8 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
     backend = ByCard(setup.backends)
     server = setup.settings.server
     conversations = Conversations()
+    access = build_access(setup.settings, setup.pool, keys)
+    watch = Watch(setup, keeper)
     gateway = Gateway(
         reader=Reader(setup, catalogue),
         backend=backend,
@@ -57,7 +62,12 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
         fallback=setup.settings.fallback,
         max_body_mb=server.max_body_mb,
         conversations=conversations,
-        watchers=(conversations, learner) if learner.learns else (conversations,),
+        gate=access.gate,
+        watchers=(
+            conversations,
+            *((learner,) if learner.learns else ()),
+            *((watch,) if watch.watches else ()),
+        ),
     )
     chat = Endpoint(gateway, Chat(server.rounds))
     pages = _Pages(setup, catalogue, keeper)
@@ -67,19 +77,26 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
         try:
             yield
         finally:
+            await watch.close()
             await learner.close()
             await backend.close()
             await keeper.close()
+            await access.state.close()
 
-    episodes = {"/v1/chat/completions": chat}
+    episodes: dict[str, ASGIApp] = {
+        "/v1/chat/completions": chat,
+        "/v1/route": Endpoint(gateway, Chat(server.rounds), dry_run=True),
+    }
     pages_and_rest = Starlette(
         routes=[
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in episodes.items()),
             Route("/v1/feedback", FeedbackEndpoint(keeper, learner), methods=["POST"]),
+            Route("/v1/budgets", Budgets(access.ring, access.state, audit=access.audit)),
             Route("/v1/models", pages.models),
             Route("/v1/models/{name:path}", pages.model),
             Route("/v1/traces/{id}", pages.trace),
             Route("/health", pages.health),
+            *watch.routes,
         ],
         exception_handlers={
             HTTPException: _http_error,
@@ -89,8 +106,9 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
         lifespan=lifespan,
     )
     pages_and_rest.router.redirect_slashes = False
-    app = _Dispatch(episodes, pages_and_rest)
-    return Auth(app, keys) if keys else app
+    app = watch.around(_Dispatch(episodes, pages_and_rest))
+    most = setup.settings.access.max_requests
+    return Door(app, access.ring, most=most, audit=access.audit)
 
 
 class _Dispatch:

@@ -21,6 +21,8 @@ class Caller:
     """The cards that may be asked for it; `None`: all."""
     admin: bool = False
     """Whether it may see and change what is not its own."""
+    scopes: frozenset[str] | None = None
+    """What it may use: ``ask``, ``feedback``, ``traces``, ``metrics``, ``admin``; `None`: all."""
 
 
 ANYBODY = Caller(id="anybody", admin=True)

@@ -19,7 +19,7 @@ try:
     from uvicorn.config import LOGGING_CONFIG
 
     from polyroute.gateway.app import create_app
-    from polyroute.gateway.auth import read_keys
+    from polyroute.gateway.access.keys import read_keys
 except ModuleNotFoundError as error:
     raise MissingExtraError(
         f"the server needs the package {error.name!r}, which is not installed; run: "
