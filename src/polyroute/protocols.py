@@ -19,9 +19,9 @@ from polyroute.types import JsonObject, Request
 
 __all__ = [
     # what a plug-in is
-    "Backend", "Encoder", "Estimator", "Policy", "Reward",
+    "Backend", "Balancer", "Encoder", "Estimator", "Policy", "Resends", "Reward",
     # what they exchange
-    "Delta", "Emit", "Features", "FloatArray", "Method", "State",
+    "Delta", "Emit", "Facts", "Features", "FloatArray", "Method", "Reserve", "State",
 ]  # fmt: skip
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -43,6 +43,9 @@ class Delta:
 
 Emit: TypeAlias = Callable[[Delta], Awaitable[None]]
 """Where a backend sends the pieces of a reply; awaiting it is the back-pressure."""
+
+Reserve: TypeAlias = Callable[[], bool]
+"""Set aside the worst case of a call once more; false when the budget does not allow it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +119,85 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Release connections, processes and memory. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Resends(Backend, Protocol):
+    """A backend that may send a call again although the first sending may be billed.
+
+    A hedge is such a second sending, and so is a call whose connection was cut.
+    """
+
+    async def complete_or_resend(
+        self, call: Call, trace: Trace, emit: Emit | None, reserve: Reserve
+    ) -> Reply:
+        """Ask the candidate of `call`, as `Backend.complete` does.
+
+        Parameters
+        ----------
+        call, trace, emit
+            As of `Backend.complete`.
+        reserve : callable
+            Called right before each sending that may be billed besides an earlier one; when it
+            is false the call is not sent again.
+
+        Returns
+        -------
+        Reply
+            With one entry in `Reply.discarded` for each time `reserve` was true.
+
+        Raises
+        ------
+        polyroute.errors.BackendError
+            If there is no reply, and `reserve` was never true.
+        """
+        ...
+
+
+class Facts(Protocol):
+    """What is known of one instance right now."""
+
+    @property
+    def label(self) -> str:
+        """Name of the instance, the same as long as it is configured."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """Share of the calls it is meant to take, relative to the others; more than 0."""
+        ...
+
+    @property
+    def outstanding(self) -> int:
+        """Calls that it is carrying out."""
+        ...
+
+    @property
+    def latency_s(self) -> float:
+        """Recent seconds to its first byte, peaks kept for a while; 0 when nothing is known."""
+        ...
+
+
+@runtime_checkable
+class Balancer(Protocol):
+    """Choose the instance of a model that gets a call. It belongs to one backend."""
+
+    def choose(
+        self, facts: Sequence[Facts], among: Sequence[int], call: Call, request: Request
+    ) -> int:
+        """Return the place of the instance to ask.
+
+        Parameters
+        ----------
+        facts : sequence of Facts
+            All instances of the model, always in the same order.
+        among : sequence of int
+            Places in `facts` that may be chosen, ascending, at least one: the healthy ones that
+            this call has not been sent to yet.
+        call, request
+            What is to be sent, as of `Call.messages`.
+        """
         ...
 
 

@@ -10,8 +10,9 @@ from polyroute.errors import MissingExtraError, UnknownPluginError
 __all__ = ["Family", "load", "names"]
 
 Family: TypeAlias = Literal[
-    "policies", "estimators", "encoders", "backends", "tools", "records", "state", "tasks"
-]
+    "policies", "estimators", "encoders", "backends", "balancers", "tools", "records", "state",
+    "tasks",
+]  # fmt: skip
 
 
 @cache

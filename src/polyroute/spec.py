@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from polyroute.errors import ConfigError
 from polyroute.pool import CardId
-from polyroute.protocols import Encoder, Estimator, Policy
+from polyroute.protocols import Balancer, Encoder, Estimator, Policy
 from polyroute.registry import Family, load
 from polyroute.types import Json
 
@@ -193,6 +193,7 @@ _FAMILIES: Mapping[Any, Family] = {
     Policy: "policies",
     Estimator: "estimators",
     Encoder: "encoders",
+    Balancer: "balancers",
 }
 """Parameters that are themselves plug-ins are written as such."""
 
