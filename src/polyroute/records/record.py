@@ -6,11 +6,11 @@ itself alone.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from typing import Literal, TypeAlias
@@ -130,7 +130,7 @@ class Record:
         return cls(
             id=trace.request.id,
             request=conceal_request(request_to_json(trace.request), content),
-            pool={"digest": trace.pool.digest, "cards": [card.to_json() for card in trace.pool]},
+            pool=_pool_to_json(trace.pool),
             steps=tuple(conceal_step(step_to_json(step), content) for step in trace.steps),
             status=status or _status(trace),
             bill=trace.bill,
@@ -246,8 +246,17 @@ _MALFORMED = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
 class Sealed:
     """A record as part of a chain, and its line."""
 
-    record: Record
+    draft: Record
+    """Without its place."""
+    number: int
+    previous: str | None
+    hash: str
     line: bytes
+
+    @property
+    def record(self) -> Record:
+        """The record, with its place."""
+        return replace(self.draft, number=self.number, previous=self.previous, hash=self.hash)
 
 
 class Draft:
@@ -271,24 +280,71 @@ class Draft:
         if record.created_at is None:
             record = replace(record, created_at=_timestamp(datetime.now(UTC)))
         self.record = record
+        wire = record.to_json()
         try:
-            self._members = {key: canonical(value) for key, value in record.to_json().items()}
+            self._runs = {run[0]: _members({key: wire[key] for key in run}) for run in _RUNS}
+            self._runs["pool"] = _members({"pool": record.pool})
         except RecordError as error:
             raise RecordError(f"the record {record.id!r} {error}") from error
 
     def seal(self, number: int, previous: str | None) -> Sealed:
         """Return the record as number `number`, after the one whose hash is `previous`."""
-        members = {**self._members, "number": canonical(number), "previous": canonical(previous)}
-        without = {key: member for key, member in members.items() if key != "hash"}
-        digest = hashlib.sha256(_object(without)).hexdigest()
-        line = _object({**members, "hash": canonical(digest)})
-        record = replace(self.record, number=number, previous=previous, hash=digest)
-        return Sealed(record, line)
+        runs = dict(self._runs)
+        runs["number"] = b'"number":%d' % number
+        runs["previous"] = _members({"previous": previous})
+        digest = hashlib.sha256(_object(runs)).hexdigest()
+        runs["hash"] = _members({"hash": digest})
+        return Sealed(self.record, number, previous, digest, _object(runs))
 
 
-def _object(members: Mapping[str, bytes]) -> bytes:
-    pairs = (b'"%s":%s' % (key.encode(), members[key]) for key in sorted(members))
-    return b"{%s}" % b",".join(pairs)
+_APART = ("hash", "number", "pool", "previous")
+"""The members that only the chain knows, and the one that many records share."""
+
+
+def _runs_of(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return `names`, which are sorted, without those of `_APART`, in runs that lie between them.
+
+    Examples
+    --------
+    >>> _runs_of(("bill", "hash", "id", "number", "policy"))
+    (('bill',), ('id',), ('policy',))
+    """
+    runs: list[list[str]] = [[]]
+    for name in names:
+        if name in _APART:
+            runs.append([])
+        else:
+            runs[-1].append(name)
+    return tuple(tuple(run) for run in runs if run)
+
+
+_RUNS = _runs_of(_FIELDS)
+
+
+def _object(runs: Mapping[str, bytes]) -> bytes:
+    """Return the object of `runs` of members, each under the name of its first."""
+    return b"{%s}" % b",".join(runs[first] for first in sorted(runs))
+
+
+def _members(wire: JsonObject) -> bytes:
+    """Return the members of an object as they stand in its canonical text."""
+    pool = wire.get("pool")
+    if isinstance(pool, _Pool):
+        return pool.member
+    return canonical(wire)[1:-1]
+
+
+class _Pool(dict[str, Json]):
+    """The JSON of a pool, written once for all the records of its episodes."""
+
+    @cached_property
+    def member(self) -> bytes:
+        return b'"pool":' + canonical(self)
+
+
+@lru_cache(maxsize=256)
+def _pool_to_json(pool: Pool) -> _Pool:
+    return _Pool(digest=pool.digest, cards=[card.to_json() for card in pool])
 
 
 def _status(trace: Trace) -> Status:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from polyroute.errors import RecordError
 from polyroute.records.chain import Entry, Head, Problem, Verdict, verify_chain
-from polyroute.records.record import Draft, Record, Status
+from polyroute.records.record import Draft, Record, Sealed, Status
 from polyroute.records.store import no_such_record, one_of, policy_name, private_folder
 
 __all__ = ["SqliteStore"]
@@ -94,7 +94,9 @@ class SqliteStore:
             connection = self._open(write=True)
             assert connection is not None, "opening for writing makes the file"
             with _transaction(connection):
-                return self._insert(connection, draft)
+                sealed = self._insert(connection, draft, _head(connection) or _last(connection))
+                _set_head(connection, sealed)
+                return sealed.record
 
     def append_all(self, records: Sequence[Record]) -> Mapping[str, RecordError]:
         """Store `records` in one transaction; return those that were refused, with the reason."""
@@ -118,26 +120,31 @@ class SqliteStore:
         self, connection: sqlite3.Connection, drafts: Iterable[Draft]
     ) -> dict[str, RecordError]:
         refused = {}
+        head = _head(connection) or _last(connection)
+        newest: Sealed | None = None
         for draft in drafts:
             try:
-                self._insert(connection, draft)
+                newest = self._insert(connection, draft, head)
             except RecordError as error:
                 refused[draft.record.id] = error
+            else:
+                head = Head(newest.number, newest.hash)
+        if newest is not None:
+            _set_head(connection, newest)
         return refused
 
-    def _insert(self, connection: sqlite3.Connection, draft: Draft) -> Record:
+    def _insert(self, connection: sqlite3.Connection, draft: Draft, head: Head) -> Sealed:
+        """Insert the record after `head`; what else was inserted stays when it is refused."""
         id = draft.record.id
-        if _one(connection, "SELECT 1 FROM records WHERE id = ?", _key(id)):
-            raise RecordError(f"{self.path} has a record {id!r} already")
-        head = _head(connection) or _last(connection)
         sealed = draft.seal(head.count + 1, head.hash)
-        stored = sealed.record
-        row = (*_beside(stored), sealed.line.decode())
-        connection.execute(f"INSERT INTO records ({_COLUMNS}) VALUES (?,?,?,?,?,?)", row)
-        connection.execute(
-            "INSERT OR REPLACE INTO head VALUES (1, ?, ?)", (stored.number, stored.hash)
-        )
-        return stored
+        row = (sealed.number, *_beside(draft.record)[1:], sealed.line.decode())
+        try:
+            connection.execute(f"INSERT INTO records ({_COLUMNS}) VALUES (?,?,?,?,?,?)", row)
+        except sqlite3.IntegrityError as error:
+            if "records.id" not in str(error):
+                raise
+            raise RecordError(f"{self.path} has a record {id!r} already") from None
+        return sealed
 
     def get(self, id: str) -> Record:
         """Return the record of that id, or of the only id that begins so.
@@ -370,6 +377,11 @@ def _head(connection: sqlite3.Connection) -> Head | None:
     if row is None or not isinstance(row[0], int):
         return None
     return Head(row[0], None if row[1] is None else str(row[1]))
+
+
+def _set_head(connection: sqlite3.Connection, newest: Sealed) -> None:
+    place = (newest.number, newest.hash)
+    connection.execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?)", place)
 
 
 def _last(connection: sqlite3.Connection) -> Head:
