@@ -16,18 +16,7 @@ from polyroute.gateway.access.ring import KeyRing
 from polyroute.gateway.errors import ApiError
 from polyroute.gateway.wire import refuse
 
-__all__ = ["PAGE_HEADERS", "Door", "needed"]
-
-PAGE_HEADERS: Mapping[str, str] = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "cross-origin-opener-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
-}
-"""For pages, beside what every response has: only files of this server, no inline script."""
+__all__ = ["Door", "needed"]
 
 _OPEN = frozenset({"/health", "/openapi.json"})
 """Paths that need no key. They say nothing that is anybody's."""
@@ -51,6 +40,9 @@ _TABLE: Mapping[str, Scope] = {
 
 _BELOW: tuple[tuple[str, Scope | None], ...] = (("/v1/models/", None), ("/v1/traces/", "traces"))
 """Paths that go on; `None`: for every key."""
+
+_READING = ("GET", "HEAD")
+"""What changes nothing is no act."""
 
 _BUSY_RETRY_S = 1
 
@@ -135,8 +127,9 @@ class Door:
                     type="permission_error",
                     code="insufficient_scope",
                 )
-            if need == "admin" and self._audit is not None:
-                self._audit.note(f"key:{caller.id}", "request", method=scope["method"], path=path)
+            method: str = scope["method"]
+            if need == "admin" and method not in _READING and self._audit is not None:
+                self._audit.note(f"key:{caller.id}", "request", method=method, path=path)
         if self.inside >= self._most:
             raise ApiError(
                 503,
