@@ -11,13 +11,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import zip_longest
 from typing import TypeAlias
 
 from polyroute.decision import Answer, Call, Decision, Failure, Route
 from polyroute.errors import BackendError, ConfigError, PolicyError
 from polyroute.ledger import Ledger, Reservation
 from polyroute.pool import Pool
-from polyroute.protocols import Backend, Delta, Emit, Policy
+from polyroute.protocols import Backend, Delta, Emit, Policy, Reserve
 from polyroute.trace import Reply, Step, Trace
 from polyroute.types import Request, Usage
 
@@ -76,6 +77,8 @@ Event: TypeAlias = Decided | Streamed | Replied | Finished
 
 Report: TypeAlias = Callable[[Event], Awaitable[None]]
 """Who is told what happens."""
+
+_Resend: TypeAlias = Callable[[Call, Trace, Emit | None, Reserve], Awaitable[Reply]]
 
 
 async def run_episode(policy: Policy, backend: Backend, request: Request, pool: Pool) -> Trace:
@@ -137,6 +140,8 @@ class Episode:
         """What has happened so far; after a cancellation, with the cancelled calls."""
         self._policy = policy
         self._backend = backend
+        # a look at the name: asking whether it is a `Resends` takes longer than the loop itself
+        self._resend: _Resend | None = getattr(backend, "complete_or_resend", None)
         self._ledger = Ledger(request.budget, pool)
         self._start = 0.0
         self._deadline: float | None = None
@@ -294,9 +299,10 @@ class Episode:
         """Make one call; whatever goes wrong, a priced reply comes back."""
         call = reservation.call
         start = time.monotonic()
+        again: list[Reservation] = []
         try:
             async with _until(self._deadline_on_the_loop()):
-                reply = await self._backend.complete(call, self.trace, emit)
+                reply = await self._send(reservation, emit, again)
         except BackendError as error:
             failure = Failure(error.failure_kind, str(error), error.status, error.retry_after_s)
             unknown = Reply(model=call.model, failure=failure, usage=None)
@@ -313,7 +319,37 @@ class Episode:
             failure = Failure("backend", f"{type(error).__name__}: {error}")
             reply = Reply(model=call.model, failure=failure, usage=None)
         seconds = reply.seconds or time.monotonic() - start
+        if again or reply.discarded:
+            reply = self._with_discarded(reply, again)
         return replace(reply, seconds=seconds, usd=self._ledger.settle(reservation, reply))
+
+    def _send(
+        self, reservation: Reservation, emit: Emit | None, again: list[Reservation]
+    ) -> Awaitable[Reply]:
+        """Make the call; what the backend reserves for further sendings goes into `again`."""
+        if self._resend is None:
+            return self._backend.complete(reservation.call, self.trace, emit)
+
+        def reserve() -> bool:
+            further = self._ledger.reserve_again(reservation)
+            if further is not None:
+                again.append(further)
+            return further is not None
+
+        return self._resend(reservation.call, self.trace, emit, reserve)
+
+    def _with_discarded(self, reply: Reply, again: list[Reservation]) -> Reply:
+        """Price what was sent besides the reply; what nothing is known of is unknown, not free."""
+        discarded = list(reply.discarded)
+        discarded += [_cancelled(again[0].call)] * (len(again) - len(discarded))
+        unreserved = Reservation(Call(reply.model), None, None)
+        pairs = zip_longest(discarded, again, fillvalue=unreserved)
+        return replace(
+            reply,
+            discarded=tuple(
+                replace(lost, usd=self._ledger.settle(reserved, lost)) for lost, reserved in pairs
+            ),
+        )
 
     def _emitter(self, tell: Report, call: Call) -> Emit:
         async def emit(delta: Delta) -> None:

@@ -93,6 +93,17 @@ class Ledger:
         self._tokens += reservation.tokens or 0
         return reservation
 
+    def reserve_again(self, reservation: Reservation) -> Reservation | None:
+        """Set the same aside once more, for a second sending of the call, if that fits.
+
+        It must be settled as well.
+        """
+        if not self._fits(reservation):
+            return None
+        self._usd += reservation.usd or 0
+        self._tokens += reservation.tokens or 0
+        return reservation
+
     def settle(self, reservation: Reservation, reply: Reply) -> Decimal | None:
         """Replace a reservation by what the reply cost, and return that price.
 

@@ -4,6 +4,7 @@ A trace prefix is the *only* thing a policy sees, so replaying a prefix through 
 gives the same decision.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -46,6 +47,9 @@ class Reply:
     """How near the recorded question is to the one asked, 0 to 1, when the reply is a recording."""
     fields: JsonObject = field(default_factory=dict)
     """The other fields of the upstream's message (`tool_calls`, `refusal`, …), unchanged."""
+    discarded: "tuple[Reply, ...]" = ()
+    """Other sendings of the same call that may be on the bill and were not read: a hedge that
+    lost, an attempt whose connection was cut. Each has its own `usage`, `usd` and `instance`."""
     raw: JsonObject | None = field(default=None, compare=False, repr=False)
     """The upstream's whole body, for a gateway that relays it untouched. Not recorded."""
 
@@ -90,7 +94,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """The sum over all replies."""
+    """The sum over all replies, and what was sent besides them."""
 
     usd: Decimal
     """Sum of all known prices, exact."""
@@ -119,6 +123,14 @@ class Trace:
     def replies(self) -> tuple[Reply, ...]:
         """All replies so far, oldest first, failed ones and the policy's own included."""
         return tuple(reply for step in self.steps for reply in step.replies)
+
+    @property
+    def _sendings(self) -> Iterator[Reply]:
+        """All replies, and what was sent besides them."""
+        for step in self.steps:
+            for reply in step.replies:
+                yield reply
+                yield from reply.discarded
 
     @property
     def good_replies(self) -> tuple[Reply, ...]:
@@ -151,6 +163,9 @@ class Trace:
                     unknown += 1
                 else:
                     total += reply.usd
+                for lost in reply.discarded:
+                    unknown += lost.usd is None
+                    total += lost.usd or 0
         return Bill(total, unknown)
 
     @property
@@ -161,7 +176,7 @@ class Trace:
     @property
     def usage(self) -> Usage:
         """Tokens spent so far, as far as they are known."""
-        return Usage.sum(r.usage for r in self.replies if r.usage is not None)
+        return Usage.sum(sent.usage for sent in self._sendings if sent.usage is not None)
 
     @property
     def seconds(self) -> float:
@@ -191,7 +206,7 @@ class Trace:
         `None` when nobody knows: a part of what this one used is unknown, and limited.
         """
         budget = self.request.budget
-        usage_unknown = any(reply.usage is None for reply in self.replies)
+        usage_unknown = any(sent.usage is None for sent in self._sendings)
         if (self.bill.unknown and budget.usd is not None) or (
             usage_unknown and budget.tokens is not None
         ):
