@@ -20,7 +20,7 @@ from polyroute.observation import inert
 from polyroute.trace import Reply
 from polyroute.types import Json, JsonObject
 
-__all__ = ["Chunks", "Rounds"]
+__all__ = ["Chunks", "Rounds", "asking", "said"]
 
 Rounds = Literal["reasoning", "comments", "off"]
 
@@ -73,13 +73,13 @@ class Chunks:
             self._final = event.decision.final
             if self._final:
                 return b""
-            self._lines += [_asking(call, own=event.decision.own) for call in event.decision.calls]
+            self._lines += [asking(call, own=event.decision.own) for call in event.decision.calls]
             return self._flush()
         if not self._final:
-            self._lines.append(_said(event.reply))
+            self._lines.append(said(event.reply))
             return self._flush()
         if not event.reply.ok:
-            self._lines.append(_said(event.reply))
+            self._lines.append(said(event.reply))
         return b""
 
     def finish(self, outcome: Outcome) -> bytes:
@@ -196,20 +196,20 @@ def _event(body: JsonObject) -> bytes:
     return b"data: " + encode(body) + b"\n\n"
 
 
-def _asking(call: Call, *, own: bool) -> str:
+def asking(call: Call, *, own: bool) -> str:
     """Return the line that says who is asked; what a policy asks for itself is its own affair."""
     if own:
         return f"consulting {call.model}"
     return f"asking {call.model}" + ("" if call.prompt is None else f": {_line(call.prompt)}")
 
 
-def _said(reply: Reply) -> str:
+def said(reply: Reply) -> str:
     """Return the line that says what came back, at what price.
 
     Examples
     --------
     >>> from decimal import Decimal
-    >>> _said(Reply(model="geo", text="Lima", usd=Decimal("0.000002"), seconds=0.02))
+    >>> said(Reply(model="geo", text="Lima", usd=Decimal("0.000002"), seconds=0.02))
     'geo: Lima ($0.000002, 0.02 s)'
     """
     if reply.failure is not None:

@@ -1,0 +1,5 @@
+"""OpenAI's ``/v1/responses``, in both directions."""
+
+from polyroute.gateway.shapes.responses.shape import Responses
+
+__all__ = ["Responses"]
