@@ -157,16 +157,23 @@ class StreamedCompletion:
         choices = chunk.get("choices")
         if choices is None and "usage" in chunk:
             return ""
-        if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
+        if not isinstance(choices, list):
             raise _invalid("a chunk of the stream has no list of choices")
+        text = ""
+        for choice in choices:
+            if not isinstance(choice, dict):
+                raise _invalid("a choice of a chunk is no object")
+            if choice.get("index", 0) == 0:
+                text += self._choice(choice)
         self._chunks += bool(choices)
-        return "".join(self._choice(c) for c in choices if c.get("index", 0) == 0)
+        return text
 
     def _choice(self, choice: Mapping[str, Json]) -> str:
-        self._finish_reason = _string(choice.get("finish_reason")) or self._finish_reason
-        self._logprobs += _logprobs(choice)
         if choice.get("finish_reason"):
+            self._finish_reason = _string(choice["finish_reason"]) or self._finish_reason
             self._stop = _stop(choice)
+        if choice.get("logprobs"):
+            self._logprobs += _logprobs(choice)
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             raise _invalid("the delta of a chunk is no object")
@@ -174,12 +181,14 @@ class StreamedCompletion:
         self._text.append(text)
         self.characters += len(text)
         for key, value in delta.items():
+            if key == "role":
+                continue
             if key == "tool_calls":
                 self._add_tool_calls(value or ())
-            elif key not in ("role", "content"):
+            elif key != "content":
                 self._fields[key] = _joined(self._fields.get(key), value, key)
                 self.characters += len(value) if isinstance(value, str) else 0
-            self.started = self.started or (key != "role" and bool(value))
+            self.started = self.started or bool(value)
         return text
 
     def _add_tool_calls(self, pieces: Json) -> None:

@@ -7,6 +7,7 @@ are relayed untouched. An answer is never given a prefix, a suffix or another na
 import time
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from urllib.parse import quote
 
 from polyroute.decision import Answer, Call, Route
@@ -16,7 +17,9 @@ from polyroute.records.record import Record
 from polyroute.trace import Reply, Trace
 from polyroute.types import Json, JsonObject, Usage
 
-__all__ = ["choices", "completion", "headers", "model", "quoted", "report", "usage"]
+__all__ = [
+    "choices", "completion", "headers", "in_header", "model", "quoted", "report", "usage",
+]  # fmt: skip
 
 _OF_A_MESSAGE = frozenset(
     {"annotations", "audio", "function_call", "reasoning_content", "refusal", "tool_calls"}
@@ -103,23 +106,24 @@ def usage(outcome: Outcome) -> JsonObject | None:
         reported: JsonObject = raw["usage"]
         return reported
     known = [reply.usage for reply in made if reply.usage is not None]
-    return _usage_to_json(sum(known, Usage())) if known or not made else None
+    return _usage_to_json(Usage.sum(known)) if known or not made else None
 
 
 def report(outcome: Outcome, asked: Asked) -> dict[str, Json]:
     """Return the ``polyroute`` field: what was asked of whom, and what it cost."""
     trace = outcome.trace
-    called = [item for trace in outcome.traces for item in _called(trace)]
+    traces = outcome.traces
+    called = [item for trace in traces for item in _called(trace)]
     own = [reply.usage for _, reply, is_own in called if is_own and reply.usage is not None]
     fields: dict[str, Json] = {
         "trace_id": trace.request.id,
         "policy": asked.choice.name,
         "seed": trace.request.seed,
         "usd": _usd(outcome),
-        "rounds": sum(trace.rounds for trace in outcome.traces),
-        "seconds": round(sum(trace.seconds for trace in outcome.traces), 6),
-        "usage": _usage_to_json(sum((t.usage for t in outcome.traces), Usage())),
-        "own_usage": _usage_to_json(sum(own, Usage())),
+        "rounds": sum(trace.rounds for trace in traces),
+        "seconds": round(sum(trace.seconds for trace in traces), 6),
+        "usage": _usage_to_json(Usage.sum(trace.usage for trace in traces)),
+        "own_usage": _usage_to_json(Usage.sum(own)),
         "calls": [_call_to_json(reply, is_own) for _, reply, is_own in called],
     }
     if trace.steps:
@@ -148,16 +152,28 @@ def headers(outcome: Outcome, asked: Asked) -> dict[str, str]:
     )
     fields = {
         "x-polyroute-trace-id": outcome.trace.request.id,
-        "x-polyroute-policy": quote(asked.choice.name),
+        "x-polyroute-policy": in_header(asked.choice.name),
         "x-polyroute-usd": _usd(outcome) or "unknown",
-        "x-polyroute-models": ",".join(quote(name, safe="/:@") for name in models),
+        "x-polyroute-models": ",".join(map(in_header, models)),
         "x-polyroute-rounds": str(sum(trace.rounds for trace in outcome.traces)),
     }
     if outcome.fallback is not None:
-        fields["x-polyroute-fallback"] = quote(outcome.fallback.card, safe="/:@")
+        fields["x-polyroute-fallback"] = in_header(outcome.fallback.card)
     if not outcome.recorded:
         fields["x-polyroute-record"] = "lost"
     return fields
+
+
+@lru_cache(maxsize=1024)
+def in_header(name: str) -> str:
+    """Return the name of a card or a policy as a header can carry it.
+
+    Examples
+    --------
+    >>> in_header("maker/small, the new one")
+    'maker/small%2C%20the%20new%20one'
+    """
+    return quote(name, safe="/:@")
 
 
 def _called(trace: Trace) -> Iterator[tuple[Call, Reply, bool]]:
@@ -169,6 +185,7 @@ def _called(trace: Trace) -> Iterator[tuple[Call, Reply, bool]]:
 
 
 def _call_to_json(reply: Reply, own: bool) -> JsonObject:
+    discarded = [_call_to_json(lost, own) for lost in reply.discarded]
     return {
         "model": reply.model,
         "own": own,
@@ -176,6 +193,8 @@ def _call_to_json(reply: Reply, own: bool) -> JsonObject:
         "usage": None if reply.usage is None else _usage_to_json(reply.usage),
         "seconds": round(reply.seconds, 6),
         "failure": None if reply.failure is None else reply.failure.kind,
+        **({"instance": reply.instance} if reply.instance is not None else {}),
+        **({"discarded": discarded} if discarded else {}),
     }
 
 

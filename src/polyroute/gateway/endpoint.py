@@ -8,13 +8,13 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from starlette.types import Receive, Scope, Send
 
+from polyroute.episode import Streamed
 from polyroute.gateway.asked import Asked, Reader
 from polyroute.gateway.caller import Caller, caller_of
-from polyroute.gateway.completion import headers, report
+from polyroute.gateway.completion import headers, in_header, report
 from polyroute.gateway.conversations import Conversations
 from polyroute.gateway.dry_run import decided
 from polyroute.gateway.errors import ApiError, of_status
@@ -114,7 +114,7 @@ class Endpoint:
         except ApiError as error:
             await self._refuse(send, error)
         else:
-            await respond(send, body, headers={"x-polyroute-policy": quote(body["policy"])})
+            await respond(send, body, headers={"x-polyroute-policy": in_header(body["policy"])})
         finally:
             await admission.lease.settle(None)
 
@@ -191,34 +191,41 @@ class _One:
         asked = self._asked
         writer = self._shape.writer(asked)
         started = False
+        pieces: list[bytes] = []
+        """Written, and to be sent: what came in one read goes out in one."""
 
         async def tell(event: Happening) -> None:
             nonlocal started
-            if not (piece := writer.feed(event)):
+            if piece := writer.feed(event):
+                pieces.append(piece)
+            if not pieces or (isinstance(event, Streamed) and event.delta.more):
                 return
             if not started:
                 early = _early(asked, self._run.fell_back)
                 await start(send, 200, early | _UNBUFFERED, media=_EVENTS)
                 started = True
-            await write(send, piece, more=True)
+            together = b"".join(pieces)
+            pieces.clear()
+            await write(send, together, more=True)
 
         try:
             outcome = await self._carry_out(tell, stream=True)
             about, told = report(outcome, asked), headers(outcome, asked)
-            if outcome.error is not None and not started:
+            if outcome.error is not None and not started and not pieces:
                 await self._refuse(send, outcome.error, about, told)
                 return
             error = outcome.error
             last = writer.finish(outcome) if error is None else writer.fail(error, about)
         except (Exception, asyncio.CancelledError) as error:
             if started:
-                await write(send, writer.fail(_cut(error), None), more=False)
+                pieces.append(writer.fail(_cut(error), None))
+                await write(send, b"".join(pieces), more=False)
             elif isinstance(error, asyncio.CancelledError):
                 await self._refuse(send, _cut(error))
             raise
         if not started:
             await start(send, 200, told | _UNBUFFERED, media=_EVENTS)
-        await write(send, last, more=False)
+        await write(send, b"".join([*pieces, last]), more=False)
 
     async def _refuse(
         self,
@@ -276,6 +283,8 @@ def _early(asked: Asked, fell_back: FellBack | None) -> dict[str, str]:
     """Return the headers that are known before the end."""
     told = {
         "x-polyroute-trace-id": asked.request.id if fell_back is None else fell_back.answer_id,
-        "x-polyroute-policy": quote(asked.choice.name),
+        "x-polyroute-policy": in_header(asked.choice.name),
     }
-    return told if fell_back is None else {**told, "x-polyroute-fallback": quote(fell_back.card)}
+    if fell_back is not None:
+        told["x-polyroute-fallback"] = in_header(fell_back.card)
+    return told

@@ -93,7 +93,10 @@ class Keeper:
             self._writer = asyncio.create_task(self._write())
         kept = _Kept(trace, policy, status, error)
         self._promise(kept.id)
-        await self._waiting.put(kept)
+        if self._waiting.full():
+            await self._waiting.put(kept)
+        else:
+            self._waiting.put_nowait(kept)
         return not self.failing
 
     async def find(self, id: str) -> Record | None:

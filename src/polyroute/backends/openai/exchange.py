@@ -157,9 +157,8 @@ class Exchange:
             streamed.done = True
             return
         chunk = parse(event.data)
-        error = chunk.get("error") or (chunk if event.name == "error" else None)
-        if error:
-            raise stream_error(error)
+        if chunk.get("error") or event.name == "error":
+            raise stream_error(chunk.get("error") or chunk)
         chunk = as_chat(chunk, self.instance, self.call.prefix)
         held.append((streamed.add(chunk), chunk))
         if streamed.characters > _LONGEST_REPLY:

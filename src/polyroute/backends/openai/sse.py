@@ -48,6 +48,8 @@ class EventReader:
 
     def feed(self, piece: bytes) -> list[Event]:
         """Return the events that `piece` completes."""
+        if (events := self._whole(piece)) is not None:
+            return events
         if self._after_cr and piece:
             self._after_cr = False
             piece = piece.removeprefix(b"\n")
@@ -60,6 +62,21 @@ class EventReader:
         self._open_line = [] if lines[-1].endswith((b"\r", b"\n")) else [lines.pop()]
         events = [self._line(line.rstrip(b"\r\n")) for line in lines]
         return [event for event in events if event is not None]
+
+    def _whole(self, piece: bytes) -> list[Event] | None:
+        """Return the events of a piece that holds nothing but whole ones of one line of data.
+
+        Nearly every piece is such a one, and that is seen at once.
+        """
+        between = not (self._open_line or self._data or self._name or self._after_cr)
+        if not between or not piece.endswith(b"\n\n") or b"\r" in piece:
+            return None
+        blocks = piece[:-2].decode("utf-8", "replace").split("\n\n")
+        for block in blocks:
+            if not block.startswith("data: ") or "\n" in block:
+                return None
+        self._first_line = False
+        return [Event(block[6:]) for block in blocks]
 
     def close(self) -> list[Event]:
         """Return the event that the end of the stream leaves open, if there is one."""

@@ -65,14 +65,16 @@ def as_chat(wire: dict[str, Json], instance: Instance, prefix: str) -> dict[str,
     The completions endpoint says less, and in other words. llama.cpp repeats the prefix at the
     start of a body, though not of a stream.
     """
+    if instance.continues not in ("completions", "bare"):
+        return wire
     choices = wire.get("choices")
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         return wire
     if instance.continues == "completions":
         return {**wire, "choices": [_chat_choice(choice) for choice in choices]}
-    if instance.continues == "bare" and prefix:
-        return {**wire, "choices": [_without(prefix, choice) for choice in choices]}
-    return wire
+    if not prefix:
+        return wire
+    return {**wire, "choices": [_without(prefix, choice) for choice in choices]}
 
 
 def _without(prefix: str, choice: dict[str, Json]) -> dict[str, Json]:
