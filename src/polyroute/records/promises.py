@@ -1,10 +1,11 @@
 """The ids of records that were promised and are not stored yet, on disk.
 
-The one decision here: a server answers before it writes, so what it owes is noted first, by one
-short write that survives the process being killed. Whoever verifies the records then knows which
-are missing, by name.
+The one decision here: a server answers before it writes, so what it owes is noted first, in a page
+of a file that is mapped into memory: that costs no call of the system, and survives the process
+being killed. Whoever verifies the records then knows which are missing, by name.
 """
 
+import mmap
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,8 +15,8 @@ from polyroute.records.store import private_folder
 __all__ = ["Promises", "promised"]
 
 _SUFFIX = "promised"
-_LONGEST = 2**20
-"""Bytes after which the file is written anew with what is open."""
+_SHORTEST = 2**16
+"""Bytes of the file at first; it is doubled when what is open does not fit."""
 
 
 class Promises:
@@ -35,17 +36,16 @@ class Promises:
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(f"{path.name}.{os.getpid()}.{_SUFFIX}")
         self._open: dict[str, None] = {}
-        self._file: int | None = None
+        self._page: mmap.mmap | None = None
         self._size = 0
 
     def make(self, id: str) -> None:
         """Note that the record `id` will be stored."""
-        if self._file is None:
-            private_folder(self._path.parent)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            self._file = os.open(self._path, flags, 0o600)
         line = _line(id)
-        os.pwrite(self._file, line, self._size)
+        if self._page is None or self._size + len(line) > len(self._page):
+            self._write_anew(room=len(line))
+        assert self._page is not None, "written anew"
+        self._page[self._size : self._size + len(line)] = line
         self._size += len(line)
         self._open[id] = None
 
@@ -53,19 +53,38 @@ class Promises:
         """Note that the records `ids` are stored, or counted as lost."""
         for id in ids:
             self._open.pop(id, None)
-        if self._file is not None and (not self._open or self._size > _LONGEST):
-            lines = b"".join(map(_line, self._open))
-            os.pwrite(self._file, lines, 0)
-            os.ftruncate(self._file, len(lines))
-            self._size = len(lines)
+        if self._page is not None and not self._open:
+            self._page[: self._size] = bytes(self._size)
+            self._size = 0
 
     def close(self) -> None:
         """Remove the file, when nothing is owed."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        if self._page is not None:
+            self._page.close()
+            self._page = None
             if not self._open:
                 self._path.unlink(missing_ok=True)
+
+    def _write_anew(self, *, room: int) -> None:
+        """Replace the file by one of what is open, with room for more."""
+        lines = b"".join(map(_line, self._open))
+        size = _SHORTEST
+        while size < 2 * (len(lines) + room):
+            size *= 2
+        private_folder(self._path.parent)
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        file = os.open(fresh, flags, 0o600)
+        try:
+            # every byte is written now: a full disk is an error here, and a fault in a page later
+            os.pwrite(file, lines.ljust(size, b"\0"), 0)
+            page = mmap.mmap(file, size)
+        finally:
+            os.close(file)
+        fresh.replace(self._path)
+        if self._page is not None:
+            self._page.close()
+        self._page, self._size = page, len(lines)
 
 
 def promised(path: Path) -> Mapping[str, int]:
@@ -82,7 +101,7 @@ def promised(path: Path) -> Mapping[str, int]:
     for file in sorted(path.parent.iterdir()):
         name = file.name.removeprefix(f"{path.name}.").removesuffix(f".{_SUFFIX}")
         if file.name == f"{path.name}.{name}.{_SUFFIX}" and name.isdigit():
-            lines = file.read_bytes().split(b"\n")
+            lines = file.read_bytes().rstrip(b"\0").split(b"\n")
             # the last piece is empty, or was cut off by the end of the process
             owed |= {line.decode("utf-8", "surrogateescape"): int(name) for line in lines[:-1]}
     return owed
