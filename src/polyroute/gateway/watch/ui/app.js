@@ -8,7 +8,7 @@ import { models } from "./models.js";
 import { playground } from "./playground.js";
 import { traces } from "./traces.js";
 
-const VIEWS = { live: ["Live", live], cost: ["Cost", cost], models: ["Models", models], instances: ["Places", instances], playground: ["Try", playground], traces: ["Traces", traces] };
+const VIEWS = { live: ["Live", live], cost: ["Cost", cost], models: ["Models", models], instances: ["Instances", instances], playground: ["Try", playground], traces: ["Traces", traces] };
 
 const main = document.getElementById("main");
 const list = document.getElementById("views");

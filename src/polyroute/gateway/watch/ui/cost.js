@@ -34,7 +34,7 @@ export function cost({ place, signal, say }) {
   let last = null;
   const draw = (said) => {
     last = said;
-    const line = said.timeline;
+    const line = since(said.timeline);
     const times = line.map((one) => one.at);
     const of = (key) => line.map((one) => Number(one[key]));
     const total = (key) => of(key).reduce((a, b) => a + b, 0);
@@ -68,6 +68,13 @@ export function cost({ place, signal, say }) {
   const ask = () => get(`v1/watch/figures?minutes=${minutes}`, signal);
   again = async () => { try { draw(await ask()); } catch { /* the next turn says it */ } };
   return poll({ every: 5000, signal, say, place, ask, draw });
+}
+
+// from the first thing that happened; at least a quarter of an hour
+function since(timeline) {
+  const first = timeline.findIndex((one) => one.requests || one.rewards);
+  const least = Math.max(0, timeline.length - 15);
+  return timeline.slice(first < 0 ? least : Math.min(first, least));
 }
 
 function tabled(line) {

@@ -7,7 +7,7 @@ import { poll } from "./polling.js";
 
 export function instances({ place, signal, say }) {
   const list = h("ul", { className: "places" });
-  place.append(head("Places", "Where models are served: what each place says when asked, and what calls met there."), list);
+  place.append(head("Instances", "Where models are served: what each place says when asked, and what calls met there."), list);
   return poll({ every: 10000, signal, say, place, ask: () => get("v1/watch/instances", signal), draw: ({ cards }) => {
     list.replaceChildren(...cards.map((card) => h("li", {},
       h("div", {}, h("h2", {}, card.card), h("span", { className: "note" }, card.backend)),

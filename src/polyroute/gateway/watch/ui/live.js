@@ -162,7 +162,7 @@ function refresh(row, episode) {
     h("span", { className: "by" }, episode.policy),
     h("span", { className: "n when" }, episode.running ? "running" : seconds(episode.seconds)),
     h("span", { className: episode.ending && episode.ending !== "answered" ? "n wrong" : "n" },
-      episode.ending && episode.ending !== "answered" ? episode.ending : usd(episode.usd)));
+      episode.ending && episode.ending !== "answered" ? episode.ending : episode.running && !Number(episode.usd) ? "" : usd(episode.usd)));
   inside(row);
 }
 

@@ -34,11 +34,11 @@ function draw(body, { cards, routing, policies }) {
       seconds(card.seconds.p50),
       seconds(card.seconds.p95),
       failed(card.failures),
-    ]), [3, 6])),
+    ]), [3, 5, 6, 7])),
     h("section", {}, h("h2", {}, "Policies"), Object.keys(policies).length
       ? table(["Policy", "Answered", "Failed", "Remembered", "Spent", "Median", "95 %"], Object.entries(policies).map(([name, of]) => [
         [name], count(of.answered), count(of.failed + of.cancelled), [count(of.remembered), of.remembered ? `${usd(of.saved)} saved` : null],
-        usd(of.usd), seconds(of.seconds.p50), seconds(of.seconds.p95)]), [3, 6])
+        usd(of.usd), seconds(of.seconds.p50), seconds(of.seconds.p95)]), [3, 5, 6])
       : h("p", { className: "note" }, "None has been asked yet.")));
 }
 

@@ -85,7 +85,7 @@ async function replays(record, signal) {
 
 function verdict({ steps: total, agreed, same, difference }, policy) {
   if (same) {
-    return h("div", { className: "verdict" }, h("strong", {}, `${policy} decides the same`), h("p", {}, `All ${plural(total, "decision")} as recorded, so the answer and the bill would be the same.`));
+    return h("div", { className: "verdict" }, h("strong", {}, `${policy} decides the same`), h("p", {}, "Every decision is as recorded, so the answer and the bill would be the same."));
   }
   const { recorded, replayed, explanation } = difference;
   const other = replayed === null ? `${policy} breaks here.` : `${policy} would ${asked(replayed)}.`;
