@@ -324,6 +324,8 @@ def make_setup(upstream: Upstream, records: Any, **changes: Any) -> Setup:
             "policy": "broken",
             "fallback": changes.pop("fallback", None),
             "server": changes.pop("server", {}),
+            "access": changes.pop("access", {}),
+            "state": changes.pop("state", {}),
         }
     )
     cards = [

@@ -11,15 +11,16 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from polyroute.config import ServerSettings, Settings, build
+from polyroute.config import Settings, build
 from polyroute.errors import ConfigError, MissingExtraError
 
 try:
     import uvicorn
     from uvicorn.config import LOGGING_CONFIG
 
+    from polyroute.gateway.access.connections import transport_options
+    from polyroute.gateway.access.keys import check_strength, key_file, read_keys
     from polyroute.gateway.app import create_app
-    from polyroute.gateway.access.keys import read_keys
 except ModuleNotFoundError as error:
     raise MissingExtraError(
         f"the server needs the package {error.name!r}, which is not installed; run: "
@@ -59,7 +60,7 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
             "port": settings.server.port if port is None else port,
         }
     )
-    keys = _keys(server)
+    settings, keys = _with_keys(settings.model_copy(update={"server": server}))
     app = create_app(build(settings), keys=keys)
     listener = _listen(server.host, server.port)
     config = uvicorn.Config(
@@ -68,8 +69,10 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
+        **transport_options(settings.access, _tls_password(settings)),
     )
-    _log.info("listening on %s", _url(listener))
+    _check_tls(config)
+    _log.info("listening on %s", _url(listener, tls=config.is_ssl))
     with listener, suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
 
@@ -91,9 +94,10 @@ def _why(error: OSError) -> str:
     return str(error) if error.errno is None or error.errno < 0 else os.strerror(error.errno)
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, *, tls: bool) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+    name = f"[{host}]" if ":" in host else host
+    return f"{'https' if tls else 'http'}://{name}:{port}/v1"
 
 
 def _logging() -> dict[str, Any]:
@@ -104,16 +108,48 @@ def _logging() -> dict[str, Any]:
     return config
 
 
-def _keys(server: ServerSettings) -> tuple[str, ...]:
-    if server.keys_env is not None:
-        return read_keys(server.keys_env)
-    if not _is_loopback(server.host):
+def _with_keys(settings: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """Return the settings with the file of keys that is used, and the keys of the environment."""
+    server, access = settings.server, settings.access
+    keys = () if server.keys_env is None else read_keys(server.keys_env)
+    if _is_loopback(server.host):
+        return settings, keys
+    for key in keys:
+        check_strength(key, where=f"server.keys_env: ${server.keys_env}")
+    if access.admin_keys_env is not None:
+        for key in read_keys(access.admin_keys_env, setting="access.admin_keys_env"):
+            check_strength(key, where=f"access.admin_keys_env: ${access.admin_keys_env}")
+    path = key_file(settings).path
+    if access.keys is None and path.exists():
+        access = access.model_copy(update={"keys": path})
+        settings = settings.model_copy(update={"access": access})
+    if not keys and access.keys is None:
         raise ConfigError(
-            f"server.host {server.host!r} can be reached by others, and no keys are set: put the "
-            "clients' keys into an environment variable, name it in server.keys_env, or listen on "
-            "127.0.0.1"
+            f"server.host {server.host!r} can be reached by others, and no keys are set: make one "
+            "with 'polyroute key new --name NAME', or put the clients' keys into an environment "
+            "variable and name it in server.keys_env, or listen on 127.0.0.1"
         )
-    return ()
+    return settings, keys
+
+
+def _tls_password(settings: Settings) -> str | None:
+    tls = settings.access.tls
+    if tls is None or tls.password_env is None:
+        return None
+    password = os.environ.get(tls.password_env)
+    if not password:
+        raise ConfigError(f"access.tls.password_env: {tls.password_env!r} is not set or empty")
+    return password
+
+
+def _check_tls(config: uvicorn.Config) -> None:
+    """Read the certificate now: if it cannot be used, that is the user's to know."""
+    try:
+        config.load()
+    except OSError as error:
+        raise ConfigError(
+            f"access.tls: the certificate or its key cannot be used: {error.strerror or error}"
+        ) from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,10 +7,11 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from polyroute.config import Settings, state_folder
 from polyroute.records.store import private_folder
 from polyroute.types import Json
 
-__all__ = ["Audit", "operator"]
+__all__ = ["Audit", "audit_log", "operator"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,11 @@ class Audit:
                 os.close(file)
         except OSError as error:
             _log.error("the audit log %s cannot be written (%s): %s", self.path, error, line)
+
+
+def audit_log(settings: Settings) -> Audit:
+    """Return the log of `settings`."""
+    return Audit(settings.access.audit or state_folder() / "audit.jsonl")
 
 
 def operator() -> str:

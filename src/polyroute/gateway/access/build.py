@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from polyroute.config import Settings, open_state, state_folder
+from polyroute.config import Settings, open_state
 from polyroute.errors import ConfigError
-from polyroute.gateway.access.audit import Audit
-from polyroute.gateway.access.keys import KeyFile, read_keys
+from polyroute.gateway.access.audit import Audit, audit_log
+from polyroute.gateway.access.keys import key_file, read_keys
 from polyroute.gateway.access.limits import Limits
 from polyroute.gateway.access.ring import KeyRing, simple_key
 from polyroute.gateway.seams import Gate, Open
 from polyroute.pool import Pool
 from polyroute.state.shared import Shared
 
-__all__ = ["Access", "audit_log", "build_access", "key_file"]
+__all__ = ["Access", "build_access"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,16 +26,6 @@ class Access:
     ring: KeyRing | None = None
     """The keys; `None` for a server that only its own machine can reach."""
     gate: Gate = field(default_factory=Open)
-
-
-def key_file(settings: Settings) -> KeyFile:
-    """Return the file of keys, whether it is there or not."""
-    return KeyFile(settings.access.keys or state_folder() / "keys.json")
-
-
-def audit_log(settings: Settings) -> Audit:
-    """Return the log of administrators' acts."""
-    return Audit(settings.access.audit or state_folder() / "audit.jsonl")
 
 
 def build_access(settings: Settings, pool: Pool, keys: Sequence[str] = ()) -> Access:

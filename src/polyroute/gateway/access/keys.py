@@ -22,7 +22,8 @@ from typing import Literal, TypeAlias, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
-from polyroute.config.strict import Strict, Usd
+from polyroute.config import Settings, Usd, state_folder
+from polyroute.config.strict import Strict
 from polyroute.errors import ConfigError
 from polyroute.records.store import private_folder
 from polyroute.state.shared import LARGEST, usd_of
@@ -38,7 +39,7 @@ __all__ = [
     # the key itself
     "check_strength", "digest", "generate", "is_mistyped", "read_keys",
     # the file
-    "KeyFile",
+    "KeyFile", "key_file",
 ]  # fmt: skip
 
 Scope: TypeAlias = Literal["ask", "feedback", "traces", "metrics", "admin"]
@@ -276,6 +277,11 @@ class KeyFile:
             yield
         finally:
             os.close(lock)
+
+
+def key_file(settings: Settings) -> KeyFile:
+    """Return the file of keys of `settings`, whether it is there or not."""
+    return KeyFile(settings.access.keys or state_folder() / "keys.json")
 
 
 def _checksum(random: str) -> str:
