@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller
+from polyroute.gateway.errors import ApiError
 from polyroute.gateway.run import Happening, Outcome
 from polyroute.pool import CardId
 
@@ -39,6 +40,9 @@ class Conversations:
             return asked
         said = replace(conversation, model=model)
         return replace(asked, request=replace(asked.request, conversation=said))
+
+    def refused(self, caller: Caller, error: ApiError) -> None:
+        """Take no note."""
 
     def began(self, caller: Caller, asked: Asked) -> None:
         """Take no note."""

@@ -94,6 +94,8 @@ class Endpoint:
         except DisconnectedError:
             return
         except ApiError as error:
+            for watcher in gateway.watchers:
+                watcher.refused(caller, error)
             await self._refuse(send, error)
             return
         if self._dry_run or admission.asked.dry_run:

@@ -21,6 +21,7 @@ from polyroute.errors import ConfigError, RecordError
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller
 from polyroute.gateway.catalogue import Choice
+from polyroute.gateway.errors import ApiError
 from polyroute.gateway.run import Happening, Outcome
 from polyroute.policies.bandit.online import Learns, Online, PageHinkley
 from polyroute.records.feedback import FeedbackLog
@@ -121,6 +122,9 @@ class Learner:
             self._offset = offset
             if found:
                 self._save()
+
+    def refused(self, caller: Caller, error: ApiError) -> None:
+        """Take no note."""
 
     def began(self, caller: Caller, asked: Asked) -> None:
         """Take no note."""

@@ -65,6 +65,10 @@ class Memory(Protocol):
 class Watcher(Protocol):
     """Is told what happens, and must neither wait nor raise."""
 
+    def refused(self, caller: Caller, error: ApiError) -> None:
+        """Take note that a request was not admitted."""
+        ...
+
     def began(self, caller: Caller, asked: Asked) -> None:
         """Take note that a request was admitted."""
         ...
