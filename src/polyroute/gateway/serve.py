@@ -21,6 +21,7 @@ try:
     from polyroute.gateway.access.connections import transport_options
     from polyroute.gateway.access.keys import check_strength, key_file, read_keys
     from polyroute.gateway.app import create_app
+    from polyroute.gateway.workers import supervise
 except ModuleNotFoundError as error:
     raise MissingExtraError(
         f"the server needs the package {error.name!r}, which is not installed; run: "
@@ -38,7 +39,14 @@ _GRACE_S = 10
 """Seconds that running requests are given when the server is told to stop."""
 
 
-def serve(settings: Settings, host: str | None = None, port: int | None = None) -> None:
+def serve(
+    settings: Settings,
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    workers: int | None = None,
+    shared: bool = False,
+) -> None:
     """Serve `settings` until the process is interrupted or told to end.
 
     Parameters
@@ -47,6 +55,10 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
         The configuration.
     host, port : optional
         Where to listen, instead of what the configuration says. Port 0 takes a free one.
+    workers : int, optional
+        How many processes, instead of what the configuration says.
+    shared : bool, default=False
+        Whether this is one of several processes that listen on one port.
 
     Raises
     ------
@@ -58,11 +70,15 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
         update={
             "host": settings.server.host if host is None else host,
             "port": settings.server.port if port is None else port,
+            "workers": settings.server.workers if workers is None else workers,
         }
     )
     settings, keys = _with_keys(settings.model_copy(update={"server": server}))
+    if server.workers > 1 and not shared:
+        _serve_by_many(settings)
+        return
     app = create_app(build(settings), keys=keys)
-    listener = _listen(server.host, server.port)
+    listener = _listen(server.host, server.port, shared=shared)
     config = uvicorn.Config(
         app,
         log_config=_logging(),
@@ -72,16 +88,37 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
         **transport_options(settings.access, _tls_password(settings)),
     )
     _check_tls(config)
+    listener = _listen(server.host, server.port)
     _log.info("listening on %s", _url(listener, tls=config.is_ssl))
     with listener, suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _serve_by_many(settings: Settings) -> None:
+    """Let several processes listen on one port."""
+    server = settings.server
+    with _listen(server.host, server.port) as listener:  # that nobody else has the port
+        port = listener.getsockname()[1]
+    if settings.state.store == "memory":
+        _log.warning(
+            "each of the %d workers counts for itself: limits and budgets hold per worker, and so "
+            "does what is remembered; set state.store to sqlite or redis to share them",
+            server.workers,
+        )
+    with socket.socket(listener.family) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind((server.host, port))  # it stays ours while workers come and go
+        arguments = {"settings": settings, "port": port, "shared": True}
+        supervise(serve, arguments, count=server.workers)
+
+
+def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Take the port now: if it is taken, that is the user's to know, in the user's words."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return socket.create_server(
+            (host, port), family=family, backlog=_BACKLOG, reuse_port=shared
+        )
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {host!r}, port {port}: {_why(error)}; choose another "
