@@ -25,6 +25,7 @@ from polyroute.gateway.feedback import FeedbackEndpoint
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.learner import Learner
 from polyroute.gateway.shapes.chat import Chat
+from polyroute.gateway.shapes.completions import Completions
 from polyroute.gateway.shapes.messages import Messages
 from polyroute.gateway.shapes.responses import Responses
 from polyroute.gateway.watch.watch import Watch
@@ -88,6 +89,7 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
     stored = setup.records is not None and setup.settings.records.content == "full"
     episodes: dict[str, ASGIApp] = {
         "/v1/chat/completions": chat,
+        "/v1/completions": Endpoint(gateway, Completions(server.rounds)),
         "/v1/messages": Endpoint(gateway, Messages(server.rounds)),
         "/v1/responses": Endpoint(gateway, Responses(server.rounds, keeper, stored=stored)),
         "/v1/route": Endpoint(gateway, Chat(server.rounds), dry_run=True),
