@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import zip_longest
 from typing import TypeAlias
 
 from polyroute.decision import Answer, Call, Decision, Failure, Route
@@ -343,7 +342,8 @@ class Episode:
         discarded = list(reply.discarded)
         discarded += [_cancelled(again[0].call)] * (len(again) - len(discarded))
         unreserved = Reservation(Call(reply.model), None, None)
-        pairs = zip_longest(discarded, again, fillvalue=unreserved)
+        held = again + [unreserved] * (len(discarded) - len(again))
+        pairs = zip(discarded, held, strict=True)
         return replace(
             reply,
             discarded=tuple(

@@ -139,6 +139,7 @@ class Instances:
         *,
         seconds: float | None = None,
         first_token_s: float | None = None,
+        at_least_s: float = 0.0,
     ) -> None:
         """Take note of how a call ended: by itself, with `error`, or cut off by us.
 
@@ -152,6 +153,8 @@ class Instances:
             From its sending to its end; `None` without an error: it was cut off by us.
         first_token_s : float, optional
             From its sending to its first text, when it was streamed.
+        at_least_s : float, optional
+            How long it had run without an answer when it was cut off.
         """
         live, fitness = self.live[place], self._fitness[place]
         live.outstanding -= 1
@@ -168,6 +171,10 @@ class Instances:
             return
         if error is None:
             fitness.came_to_nothing()
+            if at_least_s > live.latency_s > 0:
+                live.measured(at_least_s)
+            if self._health.slow_s is not None and at_least_s > self._health.slow_s:
+                fitness.went_wrong(self._clock(), f"no answer within {at_least_s:.1f} s")
         else:
             self._failed(place, error, seconds or 0.0)
         self._look()

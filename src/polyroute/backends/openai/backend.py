@@ -2,19 +2,19 @@
 
 The one decision here: a call is sent again only when the upstream cannot have billed it (a 429, a
 5xx, a connection that was never made) and the wait fits into the time that is left. From the
-moment a request is on its way, a silence or a cut is the caller's to know, not ours to hide.
+moment a request is on its way, a silence or a cut is the caller's to know, not ours to hide: it is
+sent besides that only when the caller has reserved for it, and the reply shows both.
 """
 
 import asyncio
-import itertools
-import logging
 import os
 import random
 from dataclasses import dataclass
 
 from polyroute.backends.chat_completion import parse
 from polyroute.backends.openai import plain
-from polyroute.backends.openai.exchange import Exchange, read_body, refusal
+from polyroute.backends.openai.delivery import Delivery, Hedge, Hedging, Upstreams
+from polyroute.backends.openai.exchange import read_body, refusal
 from polyroute.backends.openai.instance import Instance
 from polyroute.backends.openai.over_aiohttp import OverAiohttp
 from polyroute.backends.openai.transport import (
@@ -26,15 +26,16 @@ from polyroute.backends.openai.transport import (
     in_words,
 )
 from polyroute.backends.openai.turn import path_of
+from polyroute.balance.health import Health
+from polyroute.balance.instances import Instances, InstanceState
+from polyroute.balance.round_robin import RoundRobin
 from polyroute.decision import Call
 from polyroute.errors import BackendError, ConfigError
-from polyroute.protocols import Emit
+from polyroute.protocols import Balancer, Emit, Reserve
 from polyroute.trace import Reply, Trace
 from polyroute.types import JsonObject
 
 __all__ = ["OpenAI", "Probe"]
-
-_log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 30.0
 _FIRST_BACKOFF_S = 0.5
@@ -59,7 +60,7 @@ class Probe:
 
 
 class OpenAI:
-    """Ask one model through its instances, in turn.
+    """Ask one model through its instances.
 
     Parameters
     ----------
@@ -72,6 +73,13 @@ class OpenAI:
     transport : {"auto", "aiohttp", "plain"}, default="auto"
         What carries requests: ``aiohttp`` everywhere, ``plain`` (this package's own client, for a
         third of the CPU) over HTTP without TLS. ``auto`` is ``plain`` where that can be.
+    balance : Balancer, optional
+        Chooses the instance of each call, by name: ``round_robin`` (the default), ``weighted``,
+        ``least_outstanding``, ``power_of_two``, ``prefix_hash``, ``latency_aware``.
+    health : Health, optional
+        When an instance is taken out, and how it comes back.
+    hedge : Hedge, optional
+        When a second instance is asked besides a slow one; never by default.
 
     Raises
     ------
@@ -98,31 +106,46 @@ class OpenAI:
         instances: tuple[Instance, ...],
         retries: int = 2,
         transport: TransportName = "auto",
+        balance: Balancer | None = None,
+        health: Health | None = None,
+        hedge: Hedge | None = None,
     ) -> None:
         if not instances:
             raise ConfigError("the backend 'openai' needs one instance or more, got none")
         if retries < 0:
             raise ConfigError(f"retries must be 0 or more, got {retries!r}")
-        self._instances = tuple(instances)
-        self._retries = retries
-        self._turns = itertools.count()
-        self._names = tuple(_transport_of(each, transport) for each in self._instances)
+        self._configured = tuple(instances)
+        self._health = Health() if health is None else health
+        names = [(each.label, each.weight) for each in self._configured]
+        balancer = RoundRobin() if balance is None else balance
+        self._instances = Instances(balancer, names, health=self._health)
+        self._names = tuple(_transport_of(each, transport) for each in self._configured)
         self._transports: dict[TransportName, Transport] = {}
         self._addresses: dict[int, tuple[str | None, Address]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sleep = asyncio.sleep
         self._random = random.random
+        self._upstreams = Upstreams(
+            configured=self._configured,
+            instances=self._instances,
+            retries=retries,
+            hedging=None if hedge is None else Hedging(hedge, self._instances),
+            address=self._address,
+            transport=self._transport,
+            wait=self._wait,
+            sleep=lambda seconds: self._sleep(seconds),
+        )
 
     def __repr__(self) -> str:
-        return f"OpenAI({', '.join(map(repr, self._instances))})"
+        return f"OpenAI({', '.join(map(repr, self._configured))})"
 
     def missing_keys(self) -> tuple[str, ...]:
         """Names of the environment variables that should hold a key and hold none."""
-        names = [i.key_env for i in self._instances if i.key_env is not None]
+        names = [i.key_env for i in self._configured if i.key_env is not None]
         return tuple(name for name in dict.fromkeys(names) if not os.environ.get(name, "").strip())
 
     async def complete(self, call: Call, trace: Trace, emit: Emit | None = None) -> Reply:
-        """Send `call` to the next instance, and again where that is safe.
+        """Send `call` to an instance, and to another where that is safe.
 
         Raises
         ------
@@ -130,32 +153,36 @@ class OpenAI:
             If there is no reply. A stream that breaks after its first piece is a reply with the
             text so far, a `failure`, and unknown usage.
         """
+        return await self.complete_or_resend(call, trace, emit, _never)
+
+    async def complete_or_resend(
+        self, call: Call, trace: Trace, emit: Emit | None, reserve: Reserve
+    ) -> Reply:
+        """Send `call`, besides that once more where `reserve` allows it: see `Resends`.
+
+        That is, a hedge, or when a connection was cut before anything was streamed.
+
+        Raises
+        ------
+        BackendError
+            As `complete` does.
+        """
         start = asyncio.get_running_loop().time()
-        turn = next(self._turns)
-        failures: dict[int, BackendError] = {}
-        attempt = 0
-        while True:
-            attempt += 1
-            place = (turn + attempt - 1) % len(self._instances)
-            instance = self._instances[place]
-            if place in failures:
-                await self._wait(failures[place], attempt, _time_left(start, instance, trace))
-            try:
-                exchange = Exchange(
-                    call=call,
-                    trace=trace,
-                    emit=emit,
-                    instance=instance,
-                    address=self._address(place),
-                    start=start,
-                    attempt=attempt,
-                )
-                return await exchange.run(self._transport(place))
-            except BackendError as error:
-                if attempt > self._retries or not _may_be_sent_again(error):
-                    raise
-                _log.info("%s: attempt %d failed (%s)", instance.label, attempt, error.failure_kind)
-                failures[place] = error
+        delivery = Delivery(
+            up=self._upstreams, call=call, trace=trace, emit=emit, reserve=reserve, start=start
+        )
+        return await delivery.run()
+
+    def snapshot(self) -> tuple[InstanceState, ...]:
+        """Return what is known of every instance, in order."""
+        return self._instances.snapshot()
+
+    async def watch(self) -> None:
+        """Probe all instances again and again, until cancelled; at once when none are to be."""
+        while self._health.probe_s is not None:
+            for place, found in enumerate(await self.probe()):
+                self._instances.probed(place, ok=found.ok, why=found.message)
+            await asyncio.sleep(self._health.probe_s)
 
     async def probe(self) -> tuple[Probe, ...]:
         """Ask every instance for its models (``GET {url}/models``), all at once.
@@ -165,7 +192,7 @@ class OpenAI:
         tuple of Probe
             One per instance, in order; what goes wrong is in its `message`.
         """
-        return tuple(await asyncio.gather(*map(self._probe, range(len(self._instances)))))
+        return tuple(await asyncio.gather(*map(self._probe, range(len(self._configured)))))
 
     async def close(self) -> None:
         """Close all connections. The next call makes new ones."""
@@ -183,7 +210,7 @@ class OpenAI:
         await self._sleep(pause)
 
     async def _probe(self, place: int) -> Probe:
-        instance = self._instances[place]
+        instance = self._configured[place]
         loop = asyncio.get_running_loop()
         start = loop.time()
         try:
@@ -212,7 +239,7 @@ class OpenAI:
         return Probe(instance=instance.label, ok=False, message=message, seconds=seconds)
 
     async def _models(self, place: int) -> tuple[str, ...]:
-        instance = self._instances[place]
+        instance = self._configured[place]
         address = Address(
             instance.endpoint("models"), instance.request_headers(), instance.connect_s
         )
@@ -226,7 +253,7 @@ class OpenAI:
 
     def _address(self, place: int) -> Address:
         """Return where calls to an instance go; it is made anew when the key has changed."""
-        instance = self._instances[place]
+        instance = self._configured[place]
         key = instance.key()
         known = self._addresses.get(place)
         if known is None or known[0] != key:
@@ -267,16 +294,8 @@ def _transport_of(instance: Instance, asked: TransportName) -> TransportName:
     return asked
 
 
-def _may_be_sent_again(error: BackendError) -> bool:
-    return not error.billed and error.failure_kind in ("rate_limit", "unavailable", "timeout")
-
-
-def _time_left(start: float, instance: Instance, trace: Trace) -> float:
-    """Seconds until the call, or the request's budget, is over."""
-    limits = [instance.total_s]
-    if trace.left.seconds is not None:
-        limits.append(trace.left.seconds)
-    return start + min(limits) - asyncio.get_running_loop().time()
+def _never() -> bool:
+    return False
 
 
 def _model_names(wire: JsonObject) -> tuple[str, ...]:

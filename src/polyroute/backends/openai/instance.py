@@ -45,6 +45,8 @@ class Instance:
     """Seconds from sending to the first token of a stream; a whole reply has `total_s`."""
     total_s: float = 300.0
     """Seconds from the start of the call to its end, earlier attempts included."""
+    weight: float = 1.0
+    """Its share of the calls, relative to the other instances, for balancers that look at it."""
     name: str | None = None
     """What traces and messages call it; host, port and path of the URL when `None`."""
     continues: Literal["flags", "bare", "completions"] | None = None
@@ -86,7 +88,7 @@ class Instance:
                 f"the url of instance {self.label!r} is the API's base URL; leave out "
                 "'/chat/completions' or '/completions'"
             )
-        for limit in ("connect_s", "first_token_s", "total_s"):
+        for limit in ("connect_s", "first_token_s", "total_s", "weight"):
             if not getattr(self, limit) > 0:
                 raise ConfigError(f"{limit} of instance {self.label!r} must be more than 0")
         if not all(value.isprintable() for value in self.headers.values()):
