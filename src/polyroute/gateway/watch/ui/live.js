@@ -124,7 +124,6 @@ class View {
         this.list.insertBefore(row, before ?? this.list.firstChild);
       } else if (this.changed.has(episode.id)) refresh(row, episode);
       before = row;
-      before = row.previousSibling ? before : this.list.firstChild;
     }
     this.changed.clear();
   }
