@@ -21,6 +21,8 @@ Policies and rewards raise plain Python errors; the loop attributes them to
 
 from typing import ClassVar, Literal, TypeAlias
 
+from polyroute.redaction import redact
+
 __all__ = [
     "PolyrouteError",
     # what the user wrote
@@ -90,7 +92,7 @@ class BackendError(PolyrouteError, RuntimeError):
     Parameters
     ----------
     message : str
-        What happened, for a person; never a key, never a prompt.
+        What happened, for a person; never a prompt. What looks like a key is hidden.
     kind : FailureKind, optional
         What a policy may branch on; the class's own kind by default.
     status : int, optional
@@ -113,7 +115,7 @@ class BackendError(PolyrouteError, RuntimeError):
         retry_after_s: float | None = None,
         billed: bool = False,
     ) -> None:
-        super().__init__(message)
+        super().__init__(redact(message))
         self.failure_kind: FailureKind = kind or type(self).kind
         self.status = status
         self.retry_after_s = retry_after_s

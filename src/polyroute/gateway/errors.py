@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 from polyroute.decision import Failure
 from polyroute.errors import FailureKind
+from polyroute.redaction import redact
 from polyroute.types import Json, JsonObject
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "ApiError", "InvalidError", "TooLargeError",
     # what it is made from
     "broken_policy", "failed", "of_status",
+    # all of them
+    "STATUSES",
 ]  # fmt: skip
 
 
@@ -61,6 +64,12 @@ _OTHER: Mapping[int, _Told] = {
 """Errors that are no failure of a call."""
 
 
+STATUSES = tuple(
+    sorted({told.status for told in (*_TOLD.values(), *_OTHER.values())} | {403, 413, 503})
+)
+"""Every status of an error; 499 is told to nobody, since its client has gone."""
+
+
 class ApiError(Exception):
     """A request gets this instead of an answer.
 
@@ -88,9 +97,9 @@ class ApiError(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
+        self.message = redact(message)
+        super().__init__(self.message)
         self.status = status
-        self.message = message
         self.type = type
         self.code = code
         self.param = param

@@ -20,6 +20,7 @@ try:
 
     from polyroute.gateway.access.connections import transport_options
     from polyroute.gateway.access.keys import check_strength, key_file, read_keys
+    from polyroute.gateway.access.redacting import Redacting
     from polyroute.gateway.app import create_app
     from polyroute.gateway.workers import supervise
 except ModuleNotFoundError as error:
@@ -78,7 +79,6 @@ def serve(
         _serve_by_many(settings)
         return
     app = create_app(build(settings), keys=keys)
-    listener = _listen(server.host, server.port, shared=shared)
     config = uvicorn.Config(
         app,
         log_config=_logging(),
@@ -88,7 +88,7 @@ def serve(
         **transport_options(settings.access, _tls_password(settings)),
     )
     _check_tls(config)
-    listener = _listen(server.host, server.port)
+    listener = _listen(server.host, server.port, shared=shared)
     _log.info("listening on %s", _url(listener, tls=config.is_ssl))
     with listener, suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
@@ -100,11 +100,10 @@ def _serve_by_many(settings: Settings) -> None:
     with _listen(server.host, server.port) as listener:  # that nobody else has the port
         port = listener.getsockname()[1]
     if settings.state.store == "memory":
-        _log.warning(
-            "each of the %d workers counts for itself: limits and budgets hold per worker, and so "
-            "does what is remembered; set state.store to sqlite or redis to share them",
-            server.workers,
-        )
+        # a limit that every worker counts for itself is none
+        state = settings.state.model_copy(update={"store": "sqlite"})
+        settings = settings.model_copy(update={"state": state})
+        _log.info("the %d workers count limits and budgets in SQLite", server.workers)
     with socket.socket(listener.family) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind((server.host, port))  # it stays ours while workers come and go
@@ -142,6 +141,9 @@ def _logging() -> dict[str, Any]:
     config = copy.deepcopy(LOGGING_CONFIG)
     ours = {"handlers": ["default"], "level": "INFO", "propagate": False}
     config["loggers"]["polyroute"] = ours
+    config["filters"] = {"redact": {"()": Redacting}}
+    for handler in config["handlers"].values():
+        handler["filters"] = ["redact"]
     return config
 
 
