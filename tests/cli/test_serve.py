@@ -19,10 +19,10 @@ def test_serve_hands_over_the_configuration_and_where_to_listen(run, monkeypatch
     monkeypatch.setattr(
         polyroute.cli.serve, "listen", lambda settings, **where: heard.append((settings, where))
     )
-    assert run("serve", "--host", "::1", "--port", "0").exit_code == 0
+    assert run("serve", "--host", "::1", "--port", "0", "--workers", "2").exit_code == 0
     ((settings, where),) = heard
     assert [card.id for card in settings.pool] == ["a", "b"]
-    assert where == {"host": "::1", "port": 0}
+    assert where == {"host": "::1", "port": 0, "workers": 2}
 
 
 def test_serve_refuses_to_be_reached_by_others_without_keys(run):

@@ -24,6 +24,10 @@ def serve(
         int | None,
         typer.Option(min=0, max=65_535, help="Port, 0 for a free one; server.port if missing."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Processes that listen; server.workers if missing."),
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Serve the pool and its policies as an OpenAI-compatible endpoint.
@@ -32,4 +36,4 @@ def serve(
     'polyroute/NAME' another one, and a card's id that card alone. Needs the extra [serve].
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
-    listen(read(config), host=host, port=port)
+    listen(read(config), host=host, port=port, workers=workers)

@@ -20,3 +20,6 @@ class ServerSettings(Strict):
     """How the rounds of an episode are streamed before its answer: as reasoning deltas, as
     comments that clients skip, or not at all."""
     max_body_mb: int = Field(32, gt=0)
+    workers: int = Field(1, ge=1, le=256)
+    """Processes that listen on the port, each with its own event loop. What they count and
+    remember is each one's own, unless `state` says where it is shared."""

@@ -103,7 +103,10 @@ def _serve_by_many(settings: Settings) -> None:
         # a limit that every worker counts for itself is none
         state = settings.state.model_copy(update={"store": "sqlite"})
         settings = settings.model_copy(update={"state": state})
-        _log.info("the %d workers count limits and budgets in SQLite", server.workers)
+        _log.info(
+            "what each worker counts for itself is no limit: the %d workers share state.store sqlite",
+            server.workers,
+        )
     with socket.socket(listener.family) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind((server.host, port))  # it stays ours while workers come and go
