@@ -18,6 +18,7 @@ from aiohttp import web
 
 from polyroute import Answer, Call, Decision, Method, ModelCard, Pool, Price, Route, Trace
 from polyroute.backends.openai import Instance, OpenAI
+from polyroute.backends.openai.embeddings import Embeddings
 from polyroute.config import Settings, Setup
 from polyroute.gateway.app import create_app
 from polyroute.policies.fixed import Fixed
@@ -64,6 +65,7 @@ class Upstream:
     async def _start(self) -> web.AppRunner:
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._embed)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -94,6 +96,21 @@ class Upstream:
                 "usage": USAGE,
             }
         )
+
+    async def _embed(self, request: web.Request) -> web.Response:
+        body = json.loads(await request.read())
+        self.bodies.append(body)
+        if (refused := _refusals(body["model"])) is not None:
+            return refused
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        texts = [texts] if isinstance(texts[0], int) else texts
+        data = [
+            {"object": "embedding", "index": k, "embedding": [float(len(text)), 0.5]}
+            for k, text in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": 5, "total_tokens": 5}
+        model = body["model"]
+        return web.json_response({"object": "list", "data": data, "model": model, "usage": usage})
 
     async def _hang(self) -> None:
         self.asked.set()
@@ -326,6 +343,7 @@ def make_setup(upstream: Upstream, records: Any, **changes: Any) -> Setup:
             "server": changes.pop("server", {}),
             "access": changes.pop("access", {}),
             "state": changes.pop("state", {}),
+            "cache": changes.pop("cache", None),
         }
     )
     cards = [
@@ -341,7 +359,25 @@ def make_setup(upstream: Upstream, records: Any, **changes: Any) -> Setup:
     specs = {name: {"name": name} for name in POLICIES}
     budget = changes.pop("budget", Budget(seconds=30, rounds=4))
     assert not changes
-    return TestSetup(settings, pool, backends, specs, budget, records)
+    vectors = ("small-vectors", "down-503-vectors")
+    return TestSetup(
+        settings,
+        pool,
+        backends,
+        specs,
+        budget,
+        records,
+        embeddings=Pool(
+            ModelCard(id=name, price=Price.per_million("0.02", 0), max_output=0) for name in vectors
+        ),
+        embedders={
+            name: Embeddings(
+                instances=(Instance(url=upstream.url, model=name.removesuffix("-vectors")),),
+                retries=0,
+            )
+            for name in vectors
+        },
+    )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -39,6 +39,10 @@ class Setup:
     """The record store; `None` when nothing is to be kept."""
     built: Mapping[str, Policy] = field(default_factory=dict)
     """The configured policies, by name, as they were built once."""
+    embeddings: Pool | None = None
+    """The models that turn texts into vectors; `None` when there are none."""
+    embedders: Mapping[str, Backend] = field(default_factory=dict)
+    """Their backends, by card id."""
 
     def policy(self, name: str = "default") -> Policy:
         """Return the policy `name`: a configured one, or a registered one without parameters.
@@ -68,7 +72,11 @@ def build(settings: Settings) -> Setup:
         card.id: construct("backends", card.backend, where=f"pool.{card.id}.backend")
         for card in settings.pool
     }
-    specs = {
+    embedders = {
+        card.id: construct("backends", card.backend, where=f"embeddings.{card.id}.backend")
+        for card in settings.embeddings
+    }
+    specs: dict[str, Mapping[str, Json]] = {
         name: normal(spec, where=f"policies.{name}") for name, spec in settings.policies.items()
     }
     if "default" in specs:
@@ -80,7 +88,17 @@ def build(settings: Settings) -> Setup:
         pool.index_of(settings.fallback)
     records = open_records(settings.records)
     built: dict[str, Policy] = {}
-    setup = Setup(settings, pool, backends, specs, _budget(settings), records, built)
+    setup = Setup(
+        settings,
+        pool,
+        backends,
+        specs,
+        _budget(settings),
+        records,
+        built,
+        embeddings=_embeddings_of(settings, pool),
+        embedders=embedders,
+    )
     for name, spec in specs.items():
         policy = setup.policy(name)
         if isinstance(policy, _ChecksPool):
@@ -93,6 +111,19 @@ def build(settings: Settings) -> Setup:
 def cards_of(settings: Settings) -> Pool:
     """Return the pool that `settings` describe, without building its backends."""
     return Pool(_card(card) for card in settings.pool)
+
+
+def _embeddings_of(settings: Settings, pool: Pool) -> Pool | None:
+    if not settings.embeddings:
+        return None
+    # vectors are no completion: what they cost is bounded by the prompt alone
+    cards = Pool(replace(_card(card), max_output=0) for card in settings.embeddings)
+    names = {name for card in pool for name in (card.id, *card.aliases)}
+    for card in cards:
+        for name in (card.id, *card.aliases):
+            if name in names:
+                raise ConfigError(f"embeddings.{card.id}: {name!r} is in the pool too; rename one")
+    return cards
 
 
 def state_folder() -> Path:

@@ -68,6 +68,8 @@ class Settings(Strict):
 
     version: Literal[1] = 1
     pool: tuple[CardSettings, ...] = Field(min_length=1)
+    embeddings: tuple[CardSettings, ...] = ()
+    """Models that turn texts into vectors. They are asked by name; no policy chooses them."""
     policy: str | dict[str, Any]
     """The policy that is used when none is named."""
     policies: dict[str, str | dict[str, Any]] = Field(default_factory=dict)

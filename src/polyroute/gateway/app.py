@@ -19,13 +19,16 @@ from polyroute.gateway.access.door import Door
 from polyroute.gateway.asked import Reader
 from polyroute.gateway.catalogue import Catalogue
 from polyroute.gateway.conversations import Conversations
+from polyroute.gateway.embedders import Embedders
 from polyroute.gateway.endpoint import Endpoint, Gateway
 from polyroute.gateway.errors import ApiError, of_status
 from polyroute.gateway.feedback import FeedbackEndpoint
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.learner import Learner
+from polyroute.gateway.openapi import document
 from polyroute.gateway.shapes.chat import Chat
 from polyroute.gateway.shapes.completions import Completions
+from polyroute.gateway.shapes.embeddings import Embeddings
 from polyroute.gateway.shapes.messages import Messages
 from polyroute.gateway.shapes.responses import Responses
 from polyroute.gateway.watch.watch import Watch
@@ -73,7 +76,9 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
         ),
     )
     chat = Endpoint(gateway, Chat(server.rounds))
-    pages = _Pages(setup, catalogue, keeper)
+    embedders = Embedders(setup)
+    vectors = Endpoint(embedders.gateway(gateway), Embeddings(any=embedders.any))
+    pages = _Pages(setup, catalogue, keeper, embedders)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -83,6 +88,7 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
             await watch.close()
             await learner.close()
             await backend.close()
+            await embedders.close()
             await keeper.close()
             await access.state.close()
 
@@ -90,6 +96,7 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
     episodes: dict[str, ASGIApp] = {
         "/v1/chat/completions": chat,
         "/v1/completions": Endpoint(gateway, Completions(server.rounds)),
+        "/v1/embeddings": vectors,
         "/v1/messages": Endpoint(gateway, Messages(server.rounds)),
         "/v1/responses": Endpoint(gateway, Responses(server.rounds, keeper, stored=stored)),
         "/v1/route": Endpoint(gateway, Chat(server.rounds), dry_run=True),
@@ -103,6 +110,7 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
             Route("/v1/models/{name:path}", pages.model),
             Route("/v1/traces/{id}", pages.trace),
             Route("/health", pages.health),
+            Route("/openapi.json", pages.openapi),
             *watch.routes,
         ],
         exception_handlers={
@@ -148,13 +156,18 @@ class _Dispatch:
 class _Pages:
     """What can be read."""
 
-    def __init__(self, setup: Setup, catalogue: Catalogue, keeper: Keeper) -> None:
+    def __init__(
+        self, setup: Setup, catalogue: Catalogue, keeper: Keeper, embedders: Embedders
+    ) -> None:
         self._catalogue = catalogue
+        self._embedders = embedders
         self._keeper = keeper
         self._digest = setup.pool.digest
 
     async def models(self, _: Request) -> Response:
-        return _json({"object": "list", "data": self._catalogue.models()})
+        return _json(
+            {"object": "list", "data": [*self._catalogue.models(), *self._embedders.models()]}
+        )
 
     async def model(self, request: Request) -> Response:
         return _json(self._catalogue.model(request.path_params["name"]))
@@ -166,6 +179,9 @@ class _Pages:
             why = "; this server keeps no records" if self._keeper.store is None else ""
             raise ApiError(404, f"there is no trace {id!r}{why}", code="trace_not_found")
         return _json(record.to_json())
+
+    async def openapi(self, _: Request) -> Response:
+        return _json(document())
 
     async def health(self, _: Request) -> Response:
         return _json(

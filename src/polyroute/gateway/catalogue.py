@@ -114,7 +114,11 @@ class Catalogue:
                 self._named(name, param="model")
         listed = [_DEFAULT, *sorted(name for name in self._policies if name != _DEFAULT)]
         policies = [self._policy_entry(self._policies[name]) for name in listed]
-        return policies + [self._card_entry(card) for card in self._pool]
+        return policies + self.cards()
+
+    def cards(self) -> list[JsonObject]:
+        """Return the entries of the cards, in pool order."""
+        return [self._card_entry(card) for card in self._pool]
 
     def model(self, name: str) -> JsonObject:
         """Return one entry.

@@ -8,7 +8,40 @@ from polyroute.gateway.run import Outcome
 from polyroute.gateway.stream import Chunks, Rounds
 from polyroute.types import Json, JsonObject
 
-__all__ = ["Chat"]
+__all__ = ["SCHEMA", "Chat"]
+
+_COUNT = {"type": ["integer", "null"], "minimum": 1}
+
+SCHEMA: JsonObject = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {
+        "model": {"type": "string"},
+        "messages": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["role"],
+                "properties": {
+                    "role": {"type": "string"},
+                    "content": {"type": ["string", "array", "null"], "items": {"type": "object"}},
+                },
+            },
+        },
+        "max_completion_tokens": _COUNT,
+        "max_tokens": _COUNT,
+        "n": _COUNT,
+        "seed": {"type": ["integer", "null"]},
+        "stream": {"type": ["boolean", "null"]},
+        "stream_options": {
+            "type": ["object", "null"],
+            "properties": {"include_usage": {"type": ["boolean", "null"]}},
+        },
+        "polyroute": {"type": ["object", "null"]},
+    },
+}
+"""What is looked at, by the reader of requests; other fields go on as they came."""
 
 
 class Chat:
