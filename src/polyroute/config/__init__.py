@@ -6,6 +6,7 @@ variable.
 """
 
 from polyroute.config.access import AccessSettings, TlsSettings
+from polyroute.config.cache import CacheSettings, CategorySettings, SemanticSettings
 from polyroute.config.build import Setup, build, cards_of, open_records, open_state, state_folder
 from polyroute.config.learning import LearningSettings
 from polyroute.config.read import DEFAULT, find, parse, read
@@ -26,6 +27,7 @@ __all__ = [
     "AccessSettings", "BudgetSettings", "CardSettings", "LearningSettings", "PriceSettings",
     "RecordSettings", "ServerSettings", "Settings", "StateSettings", "TlsSettings",
     "TracingSettings", "Usd", "WatchSettings",
+    "CacheSettings", "CategorySettings", "SemanticSettings",
     # reading and building
     "DEFAULT", "Setup", "build", "cards_of", "find", "open_records", "open_state", "parse",
     "read", "state_folder",

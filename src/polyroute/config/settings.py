@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from polyroute.config.access import AccessSettings
+from polyroute.config.cache import CacheSettings
 from polyroute.config.learning import LearningSettings
 from polyroute.config.server import ServerSettings
 from polyroute.config.state import StateSettings
@@ -81,5 +82,7 @@ class Settings(Strict):
     learning: LearningSettings = LearningSettings()
     access: AccessSettings = AccessSettings()
     state: StateSettings = StateSettings()
+    cache: CacheSettings | None = None
+    """Which answers are given again; none when not given."""
     server: ServerSettings = ServerSettings()
     watch: WatchSettings = WatchSettings()

@@ -17,6 +17,7 @@ from polyroute.gateway.access.budgets import Budgets
 from polyroute.gateway.access.build import build_access
 from polyroute.gateway.access.door import Door
 from polyroute.gateway.asked import Reader
+from polyroute.gateway.cache.build import build_cache
 from polyroute.gateway.catalogue import Catalogue
 from polyroute.gateway.conversations import Conversations
 from polyroute.gateway.embedders import Embedders
@@ -69,6 +70,7 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
         max_body_mb=server.max_body_mb,
         conversations=conversations,
         gate=access.gate,
+        memory=build_cache(setup.settings, access.state, keeper),
         watchers=(
             conversations,
             *((learner,) if learner.learns else ()),

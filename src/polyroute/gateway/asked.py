@@ -61,6 +61,11 @@ class Options(BaseModel):
     """Names the conversation, so that it is known who answered it last."""
     switch_cost: float | None = Field(None, ge=0, le=1)
     """Quality, 0 to 1, that another candidate than that one must gain."""
+    cache: bool | None = None
+    """Whether the answer may be a remembered one, and be remembered, whatever the temperature;
+    `None`: as configured."""
+    cache_control: str | None = Field(None, max_length=200)
+    """As the header ``Cache-Control`` says it: ``no-cache``, ``no-store``, ``max-age=60``."""
 
     @property
     def continues(self) -> Conversation | None:
@@ -93,6 +98,8 @@ class Asked:
     """Whether only to decide, and to call nobody."""
     said: JsonObject = field(default_factory=dict)
     """The body, in the form in which it was sent."""
+    options: Options = _NO_OPTIONS
+    """What it says to this gateway alone."""
 
 
 class Reader:
@@ -148,6 +155,7 @@ class Reader:
             show_trace=options.trace,
             dry_run=options.dry_run,
             said=wire if said is None else said,
+            options=options,
         )
 
     def _request(self, wire: JsonObject, options: Options) -> Request:

@@ -90,6 +90,8 @@ def choices(trace: Trace) -> list[JsonObject]:
 
 def model(outcome: Outcome, asked: Asked) -> str:
     """Return who answered: the id of a card, or the model asked for when a policy wrote it."""
+    if outcome.recalled is not None and outcome.recalled.model is not None:
+        return outcome.recalled.model
     reply = quoted(outcome.trace)
     return asked.model if reply is None else outcome.trace.pool.card(reply.model).id
 
@@ -140,7 +142,9 @@ def report(outcome: Outcome, asked: Asked) -> dict[str, Json]:
     if not outcome.recorded:
         fields["record"] = "lost"
     if asked.show_trace:
-        spec = asked.choice.spec if outcome.fallback is None else outcome.fallback.spec
+        spec: JsonObject | None = asked.choice.spec
+        if outcome.fallback is not None or outcome.recalled is not None:
+            spec = None if outcome.fallback is None else outcome.fallback.spec
         fields["trace"] = Record.of(trace, policy=spec).to_json()
     return fields
 
@@ -157,6 +161,8 @@ def headers(outcome: Outcome, asked: Asked) -> dict[str, str]:
         "x-polyroute-models": ",".join(map(in_header, models)),
         "x-polyroute-rounds": str(sum(trace.rounds for trace in outcome.traces)),
     }
+    if outcome.recalled is not None:
+        fields |= {"x-polyroute-cache": "hit", "age": str(int(outcome.recalled.age_s))}
     if outcome.fallback is not None:
         fields["x-polyroute-fallback"] = in_header(outcome.fallback.card)
     if not outcome.recorded:

@@ -37,6 +37,8 @@ __all__ = ["Endpoint", "Gateway"]
 
 _EVENTS = "text/event-stream; charset=utf-8"
 
+_MISS = {"x-polyroute-cache": "miss"}
+
 _UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 """Ask what stands between us and the client to pass pieces on as they come."""
 
@@ -134,6 +136,8 @@ class _One:
         self._caller = caller
         self._asked = asked
         self._run = Run(asked, gateway.backend, gateway.keeper, fallback=gateway.fallback)
+        self._told: dict[str, str] = {}
+        """Headers that are known before it begins."""
         self.outcome: Outcome | None = None
         """What it came to, once that is known."""
 
@@ -145,6 +149,7 @@ class _One:
         try:
             if gateway.memory is not None:
                 self.outcome = await gateway.memory.recall(self._caller, asked)
+                self._told = {} if self.outcome is not None else _MISS
             recalled = self.outcome is not None
             await (self._stream(send) if asked.stream else self._whole(send))
             if gateway.memory is not None and self.outcome is not None and not recalled:
@@ -176,7 +181,7 @@ class _One:
         except asyncio.CancelledError as error:
             await self._refuse(send, _cut(error))
             raise
-        told = headers(outcome, self._asked)
+        told = headers(outcome, self._asked) | self._told
         wrong = outcome.error
         if wrong is None:
             try:
@@ -203,7 +208,7 @@ class _One:
             if not pieces or (isinstance(event, Streamed) and event.delta.more):
                 return
             if not started:
-                early = _early(asked, self._run.fell_back)
+                early = _early(asked, self._run.fell_back) | self._told
                 await start(send, 200, early | _UNBUFFERED, media=_EVENTS)
                 started = True
             together = b"".join(pieces)
@@ -212,7 +217,7 @@ class _One:
 
         try:
             outcome = await self._carry_out(tell, stream=True)
-            about, told = report(outcome, asked), headers(outcome, asked)
+            about, told = report(outcome, asked), headers(outcome, asked) | self._told
             if outcome.error is not None and not started and not pieces:
                 await self._refuse(send, outcome.error, about, told)
                 return

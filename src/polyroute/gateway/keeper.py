@@ -38,7 +38,7 @@ class _Kept:
     """An episode that is to be written."""
 
     trace: Trace
-    policy: JsonObject
+    policy: JsonObject | None
     status: Status | None
     error: str | None
 
@@ -79,7 +79,7 @@ class Keeper:
         self,
         trace: Trace,
         *,
-        policy: JsonObject,
+        policy: JsonObject | None,
         status: Status | None = None,
         error: str | None = None,
     ) -> bool:

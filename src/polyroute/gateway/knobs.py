@@ -24,6 +24,12 @@ HEADERS = {PREFIX + name.replace("_", "-"): name for name in Options.model_field
 
 _PREFIX = PREFIX.encode()
 
+_STANDARD = {b"cache-control": "cache_control"}
+"""Headers that have a meaning of their own; none of them can be wrong."""
+
+_LONGEST = 200
+"""Characters of such a header that are read."""
+
 _LISTS = ("allow", "deny")
 """Keys that hold several names; a header has them separated by commas."""
 
@@ -52,6 +58,8 @@ def add_knobs(wire: dict[str, Json], headers: Iterable[tuple[bytes, bytes]]) -> 
             if name in said:
                 raise InvalidError(f"{_header(name)} is sent twice", param=_header(name))
             said[name] = _value(name, text)
+        elif header in _STANDARD:
+            said.setdefault(_STANDARD[header], value.decode("latin-1")[:_LONGEST])
     if not said:
         return
     try:

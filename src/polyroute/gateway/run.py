@@ -8,7 +8,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from decimal import Decimal
+from typing import Literal, TypeAlias
 
 from polyroute.decision import Failure
 from polyroute.episode import Decided, Episode, Finished, Replied, Streamed
@@ -22,7 +23,7 @@ from polyroute.records.record import Status
 from polyroute.trace import Trace
 from polyroute.types import Budget, JsonObject, Request
 
-__all__ = ["FellBack", "Happening", "Outcome", "Report", "Run"]
+__all__ = ["FellBack", "Happening", "Outcome", "Recalled", "Report", "Run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,21 @@ class FellBack:
         return {"name": "fixed", "model": self.card}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """The answer is one that was given before."""
+
+    kind: Literal["same", "alike"]
+    """Whether it was the answer to the same request, or to one that means the same."""
+    model: str | None
+    """Who gave it; `None` when a policy wrote it."""
+    age_s: float
+    trace_id: str
+    """Of the episode that gave it first."""
+    usd: Decimal | None
+    """What that episode cost; `None` when nobody knows."""
+
+
 Happening: TypeAlias = Decided | Streamed | Replied | Finished | FellBack
 
 Report: TypeAlias = Callable[[Happening], Awaitable[None]]
@@ -64,6 +80,8 @@ class Outcome:
     """What the client is told; `None` when there is an answer."""
     recorded: bool = True
     """Whether every record was kept."""
+    recalled: Recalled | None = None
+    """Whose answer was given again; `None` when the episode made its own."""
 
     @property
     def traces(self) -> tuple[Trace, ...]:

@@ -84,7 +84,7 @@ class Account:
     @property
     def traces(self) -> tuple[Trace, ...]:
         """The traces of this request."""
-        return () if self.outcome is None or self.remembered else self.outcome.traces
+        return () if self.outcome is None else self.outcome.traces
 
 
 def account_of(
@@ -114,7 +114,7 @@ def account_of(
     traces = outcome.traces
     bill = [trace.bill for trace in traces]
     usd, unknown = sum((b.usd for b in bill), _NOTHING), sum(b.unknown for b in bill)
-    remembered = traces[0].request.id != asked.request.id
+    recalled = outcome.recalled
     return Account(
         caller=caller,
         asked=asked,
@@ -122,12 +122,12 @@ def account_of(
         began=began,
         seconds=seconds,
         ending=_ending(outcome),
-        remembered=remembered,
-        called=() if remembered else _called(traces),
-        usd=_NOTHING if remembered else usd,
-        unknown=0 if remembered else unknown,
-        saved=usd if remembered else _NOTHING,
-        rounds=0 if remembered else sum(trace.rounds for trace in traces),
+        remembered=recalled is not None,
+        called=_called(traces),
+        usd=usd,
+        unknown=unknown,
+        saved=_NOTHING if recalled is None or recalled.usd is None else recalled.usd,
+        rounds=sum(trace.rounds for trace in traces),
         answer=quoted(outcome.trace),
     )
 
