@@ -21,7 +21,7 @@ class _Commands(LazyGroup):
         "ask": Entry("polyroute.cli.ask", "Route one question and show who was asked what."),
         "serve": Entry("polyroute.cli.serve", "Serve the pool as an OpenAI-compatible endpoint."),
         "key": Entry("polyroute.cli.key", "Make, list and revoke clients' keys."),
-        "trace": Entry("polyroute.cli.trace", "List, show, verify, replay and export records."),
+        "trace": Entry("polyroute.cli.trace", "List, show, verify, replay and purge records."),
         "pool": Entry("polyroute.cli.pool", "Show the candidates; fetch the weights of one."),
         "data": Entry("polyroute.cli.data", "Collect, import, describe and divide outcome tables."),
         "evaluate": Entry("polyroute.cli.evaluation", "Compare routers on recorded outcomes."),

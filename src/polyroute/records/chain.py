@@ -13,6 +13,7 @@ from typing import Literal
 
 from polyroute.errors import RecordError
 from polyroute.records.record import Record
+from polyroute.records.tombstone import Tombstone
 
 __all__ = ["Break", "Entry", "Head", "Problem", "Verdict", "verify_chain"]
 
@@ -45,6 +46,13 @@ class Entry:
     """`None` when it cannot be read."""
     reason: str = ""
     """Why it cannot be read, or what beside the record does not agree with it."""
+    purged: Tombstone | None = None
+    """What stands in place of a record that was purged."""
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether it is neither a record nor what is left of one."""
+        return self.record is None and self.purged is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +83,8 @@ class Verdict:
     problems: tuple[Problem, ...] = ()
     """Unreadable entries. One that is no record (a line cut off by a crash, whose append never
     returned) breaks no chain."""
+    purged: int = 0
+    """How many of `count` were purged: their place is as it was written, their content is gone."""
 
     @property
     def ok(self) -> bool:
@@ -104,19 +114,19 @@ def verify_chain(entries: Iterable[Entry], head: Head | None) -> Verdict:
     broken = next((found for entry in stream if (found := check.take(entry)) is not None), None)
     if broken is None:
         broken = check.end()
-        return Verdict(check.at.count, check.at, broken, tuple(check.problems))
+        return Verdict(check.at.count, check.at, broken, tuple(check.problems), check.purged)
     numbers = set()
     for entry in stream:
-        if entry.record is None:
+        if (stone := entry.record or entry.purged) is None:
             check.problems.append(Problem(entry.where, entry.reason))
         else:
-            numbers.add(entry.record.number)
+            numbers.add(stone.number)
     if broken.kind == "removed" and broken.number in numbers:
         broken = replace(broken, kind="reordered")
     elif broken.kind == "removed":
         reason = f"record {broken.number} is missing: {broken.reason}"
         broken = replace(broken, id=None, reason=reason)
-    return Verdict(check.at.count, check.at, broken, tuple(check.problems))
+    return Verdict(check.at.count, check.at, broken, tuple(check.problems), check.purged)
 
 
 class _Check:
@@ -125,6 +135,7 @@ class _Check:
     def __init__(self, head: Head | None) -> None:
         self.at = Head()
         self.problems: list[Problem] = []
+        self.purged = 0
         self._head = head
         self._last: Entry | None = None
         self._unreadable: Entry | None = None
@@ -132,7 +143,7 @@ class _Check:
 
     def take(self, entry: Entry) -> Break | None:
         """Go on to `entry`."""
-        record = entry.record
+        record = entry.record or entry.purged
         if record is None:
             self.problems.append(Problem(entry.where, entry.reason))
             self._unreadable = self._unreadable or entry
@@ -141,7 +152,7 @@ class _Check:
         number = record.number or 0
         if number > expected and self._unreadable is not None:
             return self._blame_unreadable(self._unreadable)
-        if not _intact(record):
+        if isinstance(record, Record) and not _intact(record):
             return self._break("changed", entry, "its content does not have its hash")
         if number != expected:
             kind: Literal["removed", "reordered"] = "removed" if number > expected else "reordered"
@@ -160,6 +171,7 @@ class _Check:
         if self._head is not None and self._head.count == number and self._head.hash != record.hash:
             return self._break("changed", entry, "its hash is not the one in the head")
         self.at = Head(number, record.hash)
+        self.purged += entry.purged is not None
         self._last, self._unreadable = entry, None
         return None
 
@@ -187,7 +199,7 @@ class _Check:
     def _break(
         self, kind: Literal["changed", "removed", "reordered"], entry: Entry, reason: str
     ) -> Break:
-        record = entry.record
+        record = entry.record or entry.purged
         if entry is self._last:  # it looked right until the record after it was read
             self.at = Head(self.at.count - 1, record.previous if record else None)
         return Break(

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from polyroute.errors import RecordError
 from polyroute.records.chain import Entry, Head, Problem, Verdict, verify_chain
 from polyroute.records.record import Draft, Record, Sealed, Status
 from polyroute.records.store import append_each, no_such_record, one_of, policy_name, private_folder
+from polyroute.records.tombstone import Reason, Tombstone
 
 __all__ = ["JsonlStore"]
 
@@ -113,7 +114,9 @@ class JsonlStore:
             if name is None:
                 raise RecordError(no_such_record(id, reversed(self._offsets), self.path))
         if record is None:
-            raise RecordError(f"the record {name!r} in {self.path} cannot be read; run verify")
+            raise RecordError(
+                f"the record {name!r} in {self.path} was purged, or cannot be read; run verify"
+            )
         return record
 
     def list(
@@ -165,7 +168,7 @@ class JsonlStore:
 
     def problems(self) -> Sequence[Problem]:
         """Return the lines that are no records, with their number and the reason."""
-        return [Problem(e.where, e.reason) for e in self._entries() if e.record is None]
+        return [Problem(e.where, e.reason) for e in self._entries() if e.unreadable]
 
     def head(self) -> Head:
         """Return the end of the chain, to be kept somewhere else.
@@ -183,6 +186,39 @@ class JsonlStore:
         if size:
             raise RecordError(f"{self._head_path} is missing or damaged; run verify")
         return Head()
+
+    def purge(self, matches: Callable[[Record], bool], reason: Reason) -> int:
+        """Put a tombstone over every record that `matches`; return how many.
+
+        A line is overwritten in place, and filled up with spaces: what others read or append
+        meanwhile stays where it is.
+
+        Raises
+        ------
+        RecordError
+            If the file cannot be written.
+        """
+        if not self.path.exists():
+            return 0
+        purged = 0
+        try:
+            with self._mutex, _opened(self.path) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                offset, size = 0, _size(file)
+                with os.fdopen(os.dup(file), "rb") as lines:
+                    lines.seek(0)
+                    for line in lines:
+                        record = _entry("", line).record
+                        if record is not None and matches(record):
+                            _overwrite(file, offset, line, Tombstone.of(record, reason))
+                            purged += 1
+                        offset += len(line)
+                        if offset >= size:
+                            break
+                os.fsync(file)
+        except OSError as error:
+            raise RecordError(f"cannot purge {self.path}: {error.strerror or error}") from error
+        return purged
 
     def close(self) -> None:
         """Do nothing: the file is open only while it is used."""
@@ -261,8 +297,8 @@ class JsonlStore:
             _log.warning("%s is missing or damaged; made anew from the records", self._head_path)
             last = Head()
             for entry in _lines(file, size):
-                if entry.record is not None:
-                    last = Head(entry.record.number or 0, entry.record.hash)
+                if (found := entry.record or entry.purged) is not None:
+                    last = Head(found.number or 0, found.hash)
             return size, last
         return size, _advance(file, *(stored or (Head(), 0)))[0]
 
@@ -286,7 +322,8 @@ def _advance(file: int, head: Head, size: int) -> tuple[Head, int]:
     with os.fdopen(os.dup(file), "rb") as lines:
         lines.seek(size)
         for line in lines:
-            record = _entry("", line).record
+            entry = _entry("", line)
+            record = entry.record or entry.purged
             if record and (record.number, record.previous) == (head.count + 1, head.hash):
                 head = Head(head.count + 1, record.hash)
     return head, end
@@ -307,6 +344,14 @@ def _write(file: int, head_file: int, size: int, sealed: Sealed) -> None:
         raise
 
 
+def _overwrite(file: int, offset: int, line: bytes, stone: Tombstone) -> None:
+    text = stone.line()
+    room = len(line) - 1
+    if len(text) > room:
+        raise RecordError(f"the record {stone.id!r} is shorter than what would mark its place")
+    _write_all(file, text.ljust(room), offset)
+
+
 def _write_all(file: int, text: bytes, offset: int) -> None:
     while text:
         written = os.pwrite(file, text, offset)
@@ -315,6 +360,8 @@ def _write_all(file: int, text: bytes, offset: int) -> None:
 
 def _entry(where: str, line: bytes) -> Entry:
     text = line.removesuffix(b"\n")
+    if line.endswith(b"\n") and (stone := Tombstone.from_line(text)) is not None:
+        return Entry(where, None, purged=stone)
     try:
         record = Record.from_line(text)
         if record.line() != text:

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from polyroute.errors import RecordError
 from polyroute.records.chain import Entry, Head, Problem, Verdict, verify_chain
 from polyroute.records.record import Draft, Record, Sealed, Status
 from polyroute.records.store import no_such_record, one_of, policy_name, private_folder
+from polyroute.records.tombstone import Reason, Tombstone
 
 __all__ = ["SqliteStore"]
 
@@ -40,6 +41,9 @@ _COLUMNS = "number, id, created_at, status, policy, body"
 _ONLY = "(?3 IS NULL OR status = ?3) AND (?4 IS NULL OR policy = ?4) ORDER BY number"
 _OLDEST_FIRST = f"SELECT {_COLUMNS} FROM records WHERE number > ?1 AND {_ONLY} LIMIT ?2"
 _NEWEST_FIRST = f"SELECT {_COLUMNS} FROM records WHERE number < ?1 AND {_ONLY} DESC LIMIT ?2"
+
+_PURGED = "purged"
+"""The status of a row whose record was purged."""
 
 _BUSY_S = 10.0
 """How long an append waits for another process."""
@@ -165,6 +169,8 @@ class SqliteStore:
                 names = [str(known) for (known,) in ids]
                 raise RecordError(no_such_record(id, names, self.path))
         entry = _entry(row)
+        if entry.purged is not None:
+            raise RecordError(f"the record {id!r} in {self.path} was purged ({entry.purged.at})")
         if entry.record is None:
             raise RecordError(f"{entry.where} of {self.path} cannot be read: {entry.reason}")
         return entry.record
@@ -215,7 +221,7 @@ class SqliteStore:
 
     def problems(self) -> Sequence[Problem]:
         """Return the rows that cannot be read, with their number and the reason."""
-        return [Problem(e.where, e.reason) for e in self._entries() if e.record is None]
+        return [Problem(e.where, e.reason) for e in self._entries() if e.unreadable]
 
     def head(self) -> Head:
         """Return the end of the chain, to be kept somewhere else.
@@ -233,6 +239,31 @@ class SqliteStore:
         if head is None:
             raise RecordError(f"the table 'head' of {self.path} is empty; run verify")
         return head
+
+    def purge(self, matches: Callable[[Record], bool], reason: Reason) -> int:
+        """Put a tombstone in the place of every record that `matches`; return how many.
+
+        The pages of what was there are overwritten, and the write-ahead log is emptied.
+
+        Raises
+        ------
+        RecordError
+            If the file cannot be written.
+        """
+        found = [record for record in self if matches(record)] if self.path.exists() else []
+        if not found:
+            return 0
+        change = "UPDATE records SET status = ?, policy = NULL, body = ? WHERE number = ?"
+        with self._lock, self._attributed("cannot purge "):
+            connection = self._open(write=True)
+            assert connection is not None, "opening for writing makes the file"
+            connection.execute("PRAGMA secure_delete=ON")
+            with _transaction(connection):
+                for record in found:
+                    line = Tombstone.of(record, reason).line().decode()
+                    connection.execute(change, (_PURGED, line, record.number))
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return len(found)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -389,8 +420,9 @@ def _last(connection: sqlite3.Connection) -> Head:
     row = _row(connection, "number = (SELECT max(number) FROM records)")
     if row is None:
         return Head()
-    record = _entry(row).record
-    return Head(int(str(row[0])), record.hash if record else None)
+    entry = _entry(row)
+    found = entry.record or entry.purged
+    return Head(int(str(row[0])), found.hash if found else None)
 
 
 def _last_number(connection: sqlite3.Connection) -> int:
@@ -415,6 +447,12 @@ def _entry(row: tuple[object, ...]) -> Entry:
     where, body = f"row {row[0]}", row[-1]
     if not isinstance(body, str):
         return Entry(where, None, f"its body is no text but {type(body).__name__}")
+    stone = Tombstone.from_line(body.encode("utf-8", "surrogateescape"))
+    if stone is not None:
+        columns = (stone.number, _key(stone.id), stone.created_at, _PURGED, None)
+        agrees = columns == row[:-1]
+        why = "" if agrees else "its columns do not agree with its body"
+        return Entry(where, None, why, stone)
     try:
         record = Record.from_line(body)
         if record.line() != body.encode("utf-8", "surrogateescape"):

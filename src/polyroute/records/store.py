@@ -1,15 +1,17 @@
 """What a store of records is, and what the stores share: names, folders, refusals."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from polyroute.errors import RecordError
 from polyroute.records.chain import Head, Problem, Verdict
 from polyroute.records.record import Record, Status
+from polyroute.records.tombstone import Reason
 
 __all__ = [
+    "Purges",
     "RecordStore",
     "append_each",
     "no_such_record",
@@ -89,6 +91,23 @@ class RecordStore(Protocol):
 
     def close(self) -> None:
         """Release files. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Purges(Protocol):
+    """A store that can empty records without breaking the chain."""
+
+    def purge(self, matches: Callable[[Record], bool], reason: Reason) -> int:
+        """Put a tombstone in the place of every record that `matches`; return how many.
+
+        The content is overwritten where it lies. Copies and exports are not the store's.
+
+        Raises
+        ------
+        RecordError
+            If the store cannot be written.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ app = group(
         "verify": Entry("polyroute.cli.trace.verify", "Find any changed, removed or moved record."),
         "replay": Entry("polyroute.cli.trace.replay", "Derive every decision again, offline."),
         "export": Entry("polyroute.cli.trace.export", "Write all records as JSON lines or CSV."),
+        "purge": Entry("polyroute.cli.trace.purge", "Delete what records say, by age or user."),
     },
-    line="List, show, verify, replay and export records.",
+    line="List, show, verify, replay, export and purge records.",
 )

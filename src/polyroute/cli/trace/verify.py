@@ -102,7 +102,8 @@ def _in_words(verdict: Verdict, lost: str | None) -> str:
     if lost is not None:
         return f"rewritten: no record has the hash {lost}, which was given as an earlier head"
     end = f", head {verdict.head.hash}" if verdict.head.hash else ""
-    return f"ok: {plural(verdict.count, 'record')} as written{end}"
+    purged = f", {verdict.purged} of them purged" if verdict.purged else ""
+    return f"ok: {plural(verdict.count, 'record')} as written{purged}{end}"
 
 
 def _to_json(verdict: Verdict, lost: bool) -> dict[str, object]:
@@ -111,6 +112,7 @@ def _to_json(verdict: Verdict, lost: bool) -> dict[str, object]:
     return {
         "count": verdict.count,
         "head": verdict.head.hash,
+        "purged": verdict.purged,
         "broken": None if broken is None else {name: getattr(broken, name) for name in names},
         "earlier_head_lost": lost,
         "problems": [{"where": p.where, "reason": p.reason} for p in verdict.problems],
