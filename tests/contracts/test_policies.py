@@ -43,6 +43,13 @@ SPECS = {
     "automix": {"order": ["small", "large", "unpriced"], "samples": 3, "threshold": 0.5},
     "agreement": {"members": ["small", "unpriced"], "otherwise": "large"},
     "prompted": {"router": "large", "otherwise": "small"},
+    "with_fallbacks": {
+        "policy": {"name": "cascade", "order": ["small", "large"], "verifier": "large"},
+        "fallbacks": [
+            {"card": "small", "to": ["tool", "unpriced"]},
+            {"card": "large", "to": ["small"]},
+        ],
+    },
     "frugal": {"order": ["small", "large"], "thresholds": [0.55], "accept": "mean"},
 }
 """Parameters of the policies that need some."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyroute.backends.by_card import ByCard
-from polyroute.config import Setup, build, open_records, read
+from polyroute.config import Setup, build, open_records, read, with_fallbacks
 from polyroute.errors import ConfigError, RecordError, UnknownPluginError
 from polyroute.pool import Pool
 from polyroute.protocols import Backend, Policy
@@ -83,7 +83,8 @@ def configured_specs(config: Path | None) -> dict[str, Mapping[str, Json]]:
     }
     default = settings.policy
     named = isinstance(default, str) and default in specs
-    return {**specs, "default": specs[str(default)] if named else normal(default, where="policy")}
+    specs["default"] = specs[str(default)] if named else normal(default, where="policy")
+    return {name: with_fallbacks(spec, settings) for name, spec in specs.items()}
 
 
 def choose(name: str | None, specs: Mapping[str, Mapping[str, Json]], pool: Pool) -> Chosen:
@@ -132,7 +133,7 @@ def refuse_unknown_prices(pool: Pool, budget: Budget) -> None:
 @asynccontextmanager
 async def opened(setup: Setup) -> AsyncIterator[Backend]:
     """Hold the backend of the whole pool; close every connection, process and model at the end."""
-    backend = ByCard(setup.backends)
+    backend = ByCard(setup.backends, setup.first_token_s)
     try:
         yield backend
     finally:

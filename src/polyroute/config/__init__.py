@@ -6,8 +6,17 @@ variable.
 """
 
 from polyroute.config.access import AccessSettings, TlsSettings
+from polyroute.config.build import (
+    Setup,
+    build,
+    cards_of,
+    open_records,
+    open_state,
+    state_folder,
+    with_fallbacks,
+)
 from polyroute.config.cache import CacheSettings, CategorySettings, SemanticSettings
-from polyroute.config.build import Setup, build, cards_of, open_records, open_state, state_folder
+from polyroute.config.fallbacks import FallbackSettings
 from polyroute.config.learning import LearningSettings
 from polyroute.config.read import DEFAULT, find, parse, read
 from polyroute.config.server import ServerSettings
@@ -24,11 +33,11 @@ from polyroute.config.watch import TracingSettings, WatchSettings
 
 __all__ = [
     # what a file says
-    "AccessSettings", "BudgetSettings", "CardSettings", "LearningSettings", "PriceSettings",
-    "RecordSettings", "ServerSettings", "Settings", "StateSettings", "TlsSettings",
+    "AccessSettings", "BudgetSettings", "CardSettings", "FallbackSettings", "LearningSettings",
+    "PriceSettings", "RecordSettings", "ServerSettings", "Settings", "StateSettings", "TlsSettings",
     "TracingSettings", "Usd", "WatchSettings",
     "CacheSettings", "CategorySettings", "SemanticSettings",
     # reading and building
     "DEFAULT", "Setup", "build", "cards_of", "find", "open_records", "open_state", "parse",
-    "read", "state_folder",
+    "read", "state_folder", "with_fallbacks",
 ]  # fmt: skip

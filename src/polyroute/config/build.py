@@ -14,7 +14,9 @@ from polyroute.protocols import Backend, Policy
 from polyroute.spec import construct, named_cards, normal
 from polyroute.types import Budget, Json
 
-__all__ = ["Setup", "build", "cards_of", "open_records", "open_state", "state_folder"]
+__all__ = [
+    "Setup", "build", "cards_of", "open_records", "open_state", "state_folder", "with_fallbacks",
+]  # fmt: skip
 
 
 @runtime_checkable
@@ -43,6 +45,12 @@ class Setup:
     """The models that turn texts into vectors; `None` when there are none."""
     embedders: Mapping[str, Backend] = field(default_factory=dict)
     """Their backends, by card id."""
+    first_token_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds after which a stream that has not begun counts as failed, by card id."""
+
+    def spec(self, spec: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Return the specification of a policy with the declared fallbacks around it."""
+        return with_fallbacks(spec, self.settings)
 
     def policy(self, name: str = "default") -> Policy:
         """Return the policy `name`: a configured one, or a registered one without parameters.
@@ -54,7 +62,7 @@ class Setup:
         """
         if name in self.built:
             return self.built[name]
-        spec = self.specs.get(name, name)
+        spec = self.specs.get(name) or self.spec({"name": name})
         policy: Policy = construct("policies", spec, where=f"policies.{name}")
         return policy
 
@@ -86,6 +94,7 @@ def build(settings: Settings) -> Setup:
     specs["default"] = specs[str(default)] if named else normal(default, where="policy")
     if settings.fallback is not None:
         pool.index_of(settings.fallback)
+    specs = {name: with_fallbacks(spec, settings) for name, spec in specs.items()}
     records = open_records(settings.records)
     built: dict[str, Policy] = {}
     setup = Setup(
@@ -98,6 +107,11 @@ def build(settings: Settings) -> Setup:
         built,
         embeddings=_embeddings_of(settings, pool),
         embedders=embedders,
+        first_token_s={
+            pool.card(card).id: one.first_token_s
+            for card, one in settings.fallbacks.items()
+            if one.first_token_s is not None
+        },
     )
     for name, spec in specs.items():
         policy = setup.policy(name)
@@ -133,6 +147,14 @@ def state_folder() -> Path:
         return Path(home)
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "polyroute"
+
+
+def with_fallbacks(spec: Mapping[str, Json], settings: Settings) -> Mapping[str, Json]:
+    """Return the specification of a policy with the fallbacks that `settings` declare around it."""
+    if not settings.fallbacks:
+        return spec
+    declared = [one.spec(card) for card, one in settings.fallbacks.items()]
+    return {"name": "with_fallbacks", "policy": spec, "fallbacks": declared}
 
 
 def _check_cards(spec: Mapping[str, Json], pool: Pool, *, where: str) -> None:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from polyroute.config.access import AccessSettings
 from polyroute.config.cache import CacheSettings
+from polyroute.config.fallbacks import Fallbacks
 from polyroute.config.learning import LearningSettings
 from polyroute.config.server import ServerSettings
 from polyroute.config.state import StateSettings
@@ -77,6 +78,8 @@ class Settings(Strict):
     """Further policies, by the name under which a request may ask for them."""
     fallback: str | None = None
     """The card that answers when a policy breaks; without one the request fails."""
+    fallbacks: Fallbacks = Field(default_factory=dict)
+    """Whom to ask instead of a card that fails, by its id; with every policy."""
     budget: BudgetSettings = BudgetSettings()
     records: RecordSettings = RecordSettings()
     learning: LearningSettings = LearningSettings()

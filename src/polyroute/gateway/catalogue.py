@@ -14,9 +14,11 @@ from polyroute.config import Setup
 from polyroute.errors import ConfigError, UnknownModelError
 from polyroute.gateway.errors import ApiError
 from polyroute.policies.fixed import Fixed
+from polyroute.policies.with_fallbacks import inside, spec_inside
 from polyroute.pool import ModelCard, Pool
 from polyroute.protocols import Policy
 from polyroute.registry import names
+from polyroute.spec import construct
 from polyroute.types import Json, JsonObject
 
 __all__ = ["PREFIX", "Catalogue", "Choice", "find"]
@@ -75,7 +77,9 @@ class Catalogue:
                         "card something else"
                     )
         self._cards = {
-            name: _card_choice(card) for card in setup.pool for name in (card.id, *card.aliases)
+            name: _card_choice(card, setup)
+            for card in setup.pool
+            for name in (card.id, *card.aliases)
         }
 
     def choose(self, model: str, policy: str | None) -> Choice:
@@ -148,7 +152,9 @@ class Catalogue:
     def _registered(self, name: str) -> Choice:
         """Build a policy that nobody configured; it is imported when it is first asked for."""
         try:
-            return Choice(name=name, policy=self._setup.policy(name), spec={"name": name})
+            return Choice(
+                name=name, policy=self._setup.policy(name), spec=self._setup.spec({"name": name})
+            )
         except ConfigError as error:
             message = f"the policy {name!r} has to be configured under 'policies' first: {error}"
             raise ApiError(404, message, code="policy_not_found", param="model") from error
@@ -167,10 +173,10 @@ class Catalogue:
         )
 
     def _policy_entry(self, choice: Choice) -> JsonObject:
-        method = type(choice.policy).method
+        method = type(inside(choice.policy)).method
         about: JsonObject = {
             "kind": "policy",
-            "policy": choice.spec["name"],
+            "policy": spec_inside(choice.spec)["name"],
             "when": method.when,
             "what": list(method.what),
             "how": method.how,
@@ -197,9 +203,12 @@ class Catalogue:
 _OF_A_CARD = ("kind", "description", "price", "context", "max_output", "modalities", "aliases")
 
 
-def _card_choice(card: ModelCard) -> Choice:
-    spec = {"name": "fixed", "model": card.id}
-    return Choice(name="fixed", policy=Fixed(card.id), spec=spec, card=card.id)
+def _card_choice(card: ModelCard, setup: Setup) -> Choice:
+    spec = setup.spec({"name": "fixed", "model": card.id})
+    policy: Policy = Fixed(card.id)
+    if spec["name"] != "fixed":
+        policy = construct("policies", spec, where="fallbacks")
+    return Choice(name="fixed", policy=policy, spec=spec, card=card.id)
 
 
 def find(pool: Pool, name: str) -> ModelCard | None:

@@ -24,10 +24,13 @@ from polyroute.gateway.catalogue import Choice
 from polyroute.gateway.errors import ApiError
 from polyroute.gateway.run import Happening, Outcome
 from polyroute.policies.bandit.online import Learns, Online, PageHinkley
+from polyroute.policies.with_fallbacks import NAME, WithFallbacks, inside, spec_inside
 from polyroute.records.feedback import FeedbackLog
+from polyroute.records.record import Record
 from polyroute.records.snapshots import Snapshots
 from polyroute.records.store import RecordStore
 from polyroute.spec import construct
+from polyroute.trace import Trace
 from polyroute.types import Json, JsonObject
 
 __all__ = ["Learner"]
@@ -81,7 +84,7 @@ class Learner:
         self._offset = int(earlier.get("offset", 0))
         self._heard = {one.trace_id for one in self._log.since(0, until=self._offset)[0]}
         for name, spec in setup.specs.items():
-            policy = setup.policy(name)
+            policy, spec = inside(setup.policy(name)), spec_inside(spec)
             if isinstance(policy, Learns) and (key := _key(spec)) not in self._online:
                 self._take_up(key, policy, spec, earlier.get("policies", {}), settings.learning)
         if self._online:
@@ -97,6 +100,12 @@ class Learner:
         found = self._newest.get(_key(choice.spec)) if self._newest else None
         if found is None:
             return choice
+        if isinstance(choice.policy, WithFallbacks):
+            return replace(
+                choice,
+                policy=replace(choice.policy, policy=found.policy),
+                spec={**choice.spec, "policy": found.spec},
+            )
         return replace(choice, policy=found.policy, spec=found.spec)
 
     def learn(self) -> None:
@@ -139,6 +148,8 @@ class Learner:
             return
         # neither a fallback's trace, nor that of another request whose answer was remembered
         traces = [one for one in outcome.traces if one.request.id == asked.request.id]
+        if isinstance(asked.choice.policy, WithFallbacks):
+            traces = [asked.choice.policy.folded(one) for one in traces]
         online = self._online[key]
         before = online.policy
         try:
@@ -167,7 +178,10 @@ class Learner:
         key = None if record.policy is None else _key(record.policy)
         if record.id != trace_id or key not in self._online:
             return None
-        self._online[key].update(record.trace(), float(reward), counted=True)
+        trace = record.trace()
+        if any(reply.failure is not None for reply in trace.replies) and _fell_back(record, trace):
+            return None  # the reward is not that of the candidate it chose
+        self._online[key].update(trace, float(reward), counted=True)
         return key
 
     def _take_up(
@@ -250,8 +264,20 @@ def _say_changed(model: str) -> None:
 
 
 def _key(spec: JsonObject) -> str:
-    """Return what the same policy has in all its states."""
+    """Return what the same policy has in all its states, and with any fallbacks around it."""
+    spec = spec_inside(spec)
     return json.dumps({k: v for k, v in spec.items() if k != "state"}, sort_keys=True, default=str)
+
+
+def _fell_back(record: Record, trace: Trace) -> bool:
+    """Whether a fallback was asked in the episode of `record`."""
+    spec = record.policy
+    if spec is None or spec.get("name") != NAME:
+        return False
+    # who decided does not matter for that, and its state may be gone
+    anybody = {"name": "fixed", "model": trace.pool[0].id}
+    policy: WithFallbacks = construct("policies", {**spec, "policy": anybody}, where="record")
+    return policy.folded(trace) is not trace
 
 
 def _rest(policy: Learns) -> dict[str, Json]:
