@@ -80,6 +80,8 @@ def key_of(caller: Caller, asked: Asked, *, generation: str) -> Key | None:
     request = asked.request
     messages = [message.to_json() for message in request.messages]
     budget, conversation = request.budget, request.conversation
+    if conversation is not None and conversation.model is None and not conversation.switch_cost:
+        conversation = None  # a name alone changes nothing
     about: dict[str, Json] = {
         "version": _VERSION,
         "generation": generation,
@@ -91,9 +93,7 @@ def key_of(caller: Caller, asked: Asked, *, generation: str) -> Key | None:
         "cards": asked.pool.ids,
         "params": request.params,
         "budget": [budget.seconds, budget.rounds, budget.tokens, budget.usd_per_quality],
-        "conversation": None
-        if conversation is None
-        else [conversation.model, conversation.switch_cost],
+        "conversation": conversation and [conversation.model, conversation.switch_cost],
     }
     last = messages[-1]
     text = last.get("content") if last.get("role") == "user" else None
