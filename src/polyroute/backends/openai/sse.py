@@ -48,8 +48,8 @@ class EventReader:
 
     def feed(self, piece: bytes) -> list[Event]:
         """Return the events that `piece` completes."""
-        if (events := self._whole(piece)) is not None:
-            return events
+        if (whole := self._whole(piece)) is not None:
+            return whole
         if self._after_cr and piece:
             self._after_cr = False
             piece = piece.removeprefix(b"\n")
