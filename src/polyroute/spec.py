@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import is_dataclass
-from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,10 +22,12 @@ from polyroute.protocols import Balancer, Encoder, Estimator, Policy
 from polyroute.registry import Family, load
 from polyroute.types import Json
 
-__all__ = ["Spec", "construct", "named_cards", "nearest", "normal", "resolve"]
+__all__ = ["Spec", "construct", "filled", "named_cards", "nearest", "normal", "resolve"]
 
 Spec: TypeAlias = str | Mapping[str, Json]
 """A plug-in: its name, or an object of ``name`` and its parameters."""
+
+_Built = TypeVar("_Built")
 
 
 def construct(family: Family, spec: Spec, *, where: str, imports: bool = True) -> Any:  # noqa: ANN401 - as the family says
@@ -62,6 +64,24 @@ def construct(family: Family, spec: Spec, *, where: str, imports: bool = True) -
         return _call(load(family, name), plain, where=where)
     finally:
         _MAY_IMPORT.reset(allowed)
+
+
+def filled(kind: Callable[..., _Built], values: Mapping[str, Json], *, where: str) -> _Built:
+    """Call `kind`, a dataclass say, with `values` checked and converted as a plug-in's are.
+
+    Raises
+    ------
+    ConfigError
+        If a parameter is unknown, missing or of the wrong type.
+
+    Examples
+    --------
+    >>> from polyroute.types import Budget
+    >>> filled(Budget, {"rounds": 2}, where="budget").rounds
+    2
+    """
+    built: _Built = _call(kind, values, where=where)
+    return built
 
 
 def normal(spec: Spec, *, where: str) -> dict[str, Json]:

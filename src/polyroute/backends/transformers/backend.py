@@ -16,7 +16,7 @@ from polyroute.backends.transformers.extra import torch
 from polyroute.backends.transformers.load import Loaded, load
 from polyroute.backends.transformers.sampling import Sampler
 from polyroute.backends.transformers.session import Session, Tokens
-from polyroute.conversation import conversation
+from polyroute.backends.transformers.wording import TAIL, Wording
 from polyroute.decision import Call
 from polyroute.errors import BackendError, ConfigError
 from polyroute.pool import ModelCard
@@ -28,9 +28,6 @@ __all__ = ["Transformers"]
 
 _SESSIONS = 4096
 """Episodes whose tokens are kept when nobody forgets them; then the oldest go."""
-
-_TAIL = 8
-"""Tokens before a text that decide how its first one is decoded (a leading space)."""
 
 
 class Transformers:
@@ -128,7 +125,7 @@ class Transformers:
         self.tokenizer = loaded.tokenizer
         """Its tokenizer."""
         self._max_tokens = max_tokens
-        self._system = system
+        self._wording = Wording(loaded.tokenizer, system)
         self._window: int | None = getattr(config, "max_position_embeddings", None)
         self._ends = _end_ids(loaded)
         self._stops: dict[str, int | None] = {}
@@ -251,27 +248,15 @@ class Transformers:
         With the chat template where the tokenizer has one; else the conversation as text, and a
         line end.
         """
-        if self._system is not None and all(m.role not in _INSTRUCTS for m in messages):
-            messages = (Message("system", self._system), *messages)
-        if getattr(self.tokenizer, "chat_template", None):
-            chat = [{"role": m.role, "content": m.text} for m in messages]
-            text = self.tokenizer.apply_chat_template(
-                chat, add_generation_prompt=True, tokenize=False
-            )
-            return self.encode(text)
-        ids: list[int] = self.tokenizer(f"{conversation(messages)}\n")["input_ids"]
-        return list(ids)
+        return self._wording.prompt_ids(messages)
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a piece of the transcript, tokenised alone."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self._wording.encode(text)
 
     def decode(self, ids: Sequence[int], before: Sequence[int] = ()) -> str:
         """Return the text of `ids`, as it reads after the tokens `before`."""
-        tail = list(before[-_TAIL:])
-        head = self._decode(tail)
-        whole = self._decode([*tail, *ids])
-        return whole[len(head) :] if whole.startswith(head) else self._decode(list(ids))
+        return self._wording.decode(ids, before)
 
     @property
     def cache_bytes(self) -> int:
@@ -287,12 +272,6 @@ class Transformers:
         if self._batch is None:
             raise BackendError("the model in process is closed")
         return self._batch
-
-    def _decode(self, ids: list[int]) -> str:
-        text: str = self.tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
 
     def _session_of(self, key: tuple[str, str], call: Call, trace: Trace) -> Session:
         """Return the session that `call` continues, or begins, with its text appended."""
@@ -356,7 +335,7 @@ class Transformers:
             stop_ids=ids,
             stop_texts=tuple(stop for stop, each in single.items() if each is None),
             reuse=self.reuse,
-            text=self._decode,
+            text=self._wording.plain,
             done=_nobody,
         )
 
@@ -364,14 +343,14 @@ class Transformers:
         """Return the one token that is `stop`; `None` when it takes several."""
         if stop not in self._stops:
             ids = self.encode(stop)
-            exact = len(ids) == 1 and self._decode(ids) == stop
+            exact = len(ids) == 1 and self._wording.plain(ids) == stop
             self._stops[stop] = ids[0] if exact else None
         return self._stops[stop]
 
     def _reply(self, call: Call, turn: Turn, seconds: float) -> Reply:
         session = turn.session
         said = session.ids[turn.start : turn.start + len(turn.raw)]
-        before = session.ids[max(session.prompt_length, turn.start - _TAIL) : turn.start]
+        before = session.ids[max(session.prompt_length, turn.start - TAIL) : turn.start]
         whole = self.decode(said, before)
         text, stop, session.overhang = whole, "", ""
         if turn.stop is not None:
@@ -437,6 +416,3 @@ def _number(params: JsonObject, name: str, default: Any) -> Any:  # noqa: ANN401
 
 def _bad_request(message: str) -> BackendError:
     return BackendError(message, kind="bad_request")
-
-
-_INSTRUCTS = ("system", "developer")
