@@ -26,6 +26,9 @@ __all__ = [
 
 _MEGABYTE = 1_000_000
 
+_DEEPEST = 100
+"""Levels of a body: more than any schema of a tool has, and fewer than what reads it can stand."""
+
 
 class DisconnectedError(Exception):
     """The client has gone before its request was whole."""
@@ -77,6 +80,8 @@ def decode(body: bytes) -> dict[str, Json]:
         raise InvalidError(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidError(f"the body must be a JSON object, got {_kind(value)}")
+    if body.count(b"{") + body.count(b"[") > _DEEPEST and _too_deep(value):
+        raise InvalidError(f"the body is nested more than {_DEEPEST} levels deep")
     return value
 
 
@@ -130,6 +135,21 @@ async def refuse(
     """Send an error as a whole response."""
     together = {**(headers or {}), **error.headers}
     await respond(send, error.body(report), status=error.status, headers=together)
+
+
+def _too_deep(value: Json) -> bool:
+    """Whether `value` has more levels than are allowed; it is walked level by level."""
+    level: list[Json] = [value]
+    for _ in range(_DEEPEST):
+        children = [
+            item.values() if isinstance(item, dict) else item
+            for item in level
+            if isinstance(item, dict | list)
+        ]
+        level = [item for items in children for item in items if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _plain(value: object) -> dict[str, Json]:

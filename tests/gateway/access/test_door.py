@@ -248,3 +248,11 @@ def test_prompts_and_keys_are_in_no_log(guarded: Guarded, caplog: pytest.LogCapt
     assert marker not in logged
     for key in guarded.keys.values():
         assert key is None or key not in logged
+
+
+@pytest.mark.parametrize("depth", [99, 150, 600, 100_000])
+def test_bodies_may_be_deep_but_not_bottomless(server: Any, depth: int) -> None:
+    nested = b'{"a":' * (depth - 1) + b"1" + b"}" * (depth - 1)
+    head = b'{"model": "bracket", "messages": [{"role": "user", "content": "hi"}], "metadata": '
+    answer = server.send("POST", "/v1/chat/completions", head + nested + b"}")
+    assert answer.status_code == (200 if depth < 100 else 400)
