@@ -25,6 +25,8 @@ from polyroute.policies.fixed import Fixed
 from polyroute.records.jsonl import JsonlStore
 from polyroute.types import Budget
 
+collect_ignore_glob = ["clients/*.py"]  # programs that tests run in an environment of their own
+
 CREATED = 1_700_000_000
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "extra": {"kept": True}}
 CARDS = [
