@@ -22,6 +22,7 @@ def test_serve_hands_over_the_configuration_and_where_to_listen(run, monkeypatch
     assert run("serve", "--host", "::1", "--port", "0", "--workers", "2").exit_code == 0
     ((settings, where),) = heard
     assert [card.id for card in settings.pool] == ["a", "b"]
+    assert where.pop("file").name == "polyroute.yaml"
     assert where == {"host": "::1", "port": 0, "workers": 2}
 
 

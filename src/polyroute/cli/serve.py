@@ -7,7 +7,7 @@ import typer
 
 from polyroute.cli.lazy import command
 from polyroute.cli.options import ConfigFile
-from polyroute.config import read
+from polyroute.config import find, read
 from polyroute.gateway.serve import serve as listen
 
 __all__ = ["app", "serve"]
@@ -36,4 +36,4 @@ def serve(
     'polyroute/NAME' another one, and a card's id that card alone. Needs the extra [serve].
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
-    listen(read(config), host=host, port=port, workers=workers)
+    listen(read(config), host=host, port=port, workers=workers, file=find(config))

@@ -1,7 +1,10 @@
 """The application: which path leads where, and what is opened and closed with the server."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polyroute import __version__
 from polyroute.backends.by_card import ByCard
+from polyroute.balance.instances import InstanceState
 from polyroute.config import Setup
 from polyroute.gateway.access.budgets import Budgets
 from polyroute.gateway.access.build import build_access
@@ -27,6 +31,7 @@ from polyroute.gateway.feedback import FeedbackEndpoint
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.learner import Learner
 from polyroute.gateway.openapi import document
+from polyroute.gateway.reload import PLACE
 from polyroute.gateway.shapes.chat import Chat
 from polyroute.gateway.shapes.completions import Completions
 from polyroute.gateway.shapes.embeddings import Embeddings
@@ -34,12 +39,41 @@ from polyroute.gateway.shapes.messages import Messages
 from polyroute.gateway.shapes.responses import Responses
 from polyroute.gateway.watch.watch import Watch
 from polyroute.gateway.wire import encode, refuse
-from polyroute.types import JsonObject
+from polyroute.state.shared import Shared
+from polyroute.types import Json, JsonObject
 
-__all__ = ["create_app"]
+__all__ = ["HasInstances", "Lasting", "create_app"]
 
 
-def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
+@runtime_checkable
+class HasInstances(Protocol):
+    """A backend that knows how its instances are."""
+
+    def snapshot(self) -> tuple[InstanceState, ...]:
+        """Return what is known of every instance."""
+        ...
+
+    async def watch(self) -> None:
+        """Probe the instances until cancelled, if they are to be."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What outlives the application of one configuration; its user closes it."""
+
+    keeper: Keeper
+    state: Shared
+
+    async def close(self) -> None:
+        """Write what waits, and release the stores."""
+        await self.keeper.close()
+        await self.state.close()
+
+
+def create_app(
+    setup: Setup, *, keys: Sequence[str] = (), lasting: Lasting | None = None
+) -> ASGIApp:
     """Return the server of `setup` as an ASGI application.
 
     Parameters
@@ -48,6 +82,9 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
         What it serves. Its backends and its record store are closed when the server ends.
     keys : sequence of str, optional
         Clients' keys; without any, everybody is let in.
+    lasting : Lasting, optional
+        The stores of an application that this one follows, or that others will; they are then
+        not closed with it.
 
     Raises
     ------
@@ -56,11 +93,11 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
     """
     learner = Learner(setup)
     catalogue = Catalogue(setup, learner.newest)
-    keeper = Keeper(setup.records, setup.settings.records.content)
+    keeper = lasting.keeper if lasting else Keeper(setup.records, setup.settings.records.content)
     backend = ByCard(setup.backends, setup.first_token_s)
     server = setup.settings.server
     conversations = Conversations()
-    access = build_access(setup.settings, setup.pool, keys)
+    access = build_access(setup.settings, setup.pool, keys, lasting.state if lasting else None)
     watch = Watch(setup, keeper)
     gateway = Gateway(
         reader=Reader(setup, catalogue),
@@ -80,19 +117,25 @@ def create_app(setup: Setup, *, keys: Sequence[str] = ()) -> ASGIApp:
     chat = Endpoint(gateway, Chat(server.rounds))
     embedders = Embedders(setup)
     vectors = Endpoint(embedders.gateway(gateway), Embeddings(any=embedders.any))
-    pages = _Pages(setup, catalogue, keeper, embedders)
+    instances = {id: each for id, each in setup.backends.items() if isinstance(each, HasInstances)}
+    pages = _Pages(setup, catalogue, keeper, embedders, instances)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        probing = [asyncio.create_task(each.watch()) for each in instances.values()]
         try:
             yield
         finally:
+            for task in probing:
+                task.cancel()
+            await asyncio.gather(*probing, return_exceptions=True)
             await watch.close()
             await learner.close()
             await backend.close()
             await embedders.close()
-            await keeper.close()
-            await access.state.close()
+            if lasting is None:
+                await keeper.close()
+                await access.state.close()
 
     stored = setup.records is not None and setup.settings.records.content == "full"
     episodes: dict[str, ASGIApp] = {
@@ -159,8 +202,14 @@ class _Pages:
     """What can be read."""
 
     def __init__(
-        self, setup: Setup, catalogue: Catalogue, keeper: Keeper, embedders: Embedders
+        self,
+        setup: Setup,
+        catalogue: Catalogue,
+        keeper: Keeper,
+        embedders: Embedders,
+        instances: Mapping[str, HasInstances],
     ) -> None:
+        self._instances = instances
         self._catalogue = catalogue
         self._embedders = embedders
         self._keeper = keeper
@@ -185,15 +234,23 @@ class _Pages:
     async def openapi(self, _: Request) -> Response:
         return _json(document())
 
-    async def health(self, _: Request) -> Response:
-        return _json(
-            {
-                "status": "ok",
-                "version": __version__,
-                "pool": self._digest,
-                "records_lost": self._keeper.lost,
+    async def health(self, request: Request) -> Response:
+        reloads = request.scope.get(PLACE)
+        said: dict[str, Json] = {
+            "status": "ok",
+            "version": __version__,
+            "pool": self._digest,
+            "records_lost": self._keeper.lost,
+        }
+        if self._instances:
+            # how many, and not which: anybody may ask
+            said["instances"] = {
+                id: {"fit": sum(one.state == "closed" for one in seen), "of": len(seen)}
+                for id, seen in ((id, each.snapshot()) for id, each in self._instances.items())
             }
-        )
+        if reloads is not None:
+            said["configuration"] = reloads.to_json()
+        return _json(said)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -3,25 +3,34 @@
 The one decision here: a server that others can reach has keys, or it does not start.
 """
 
+import asyncio
 import copy
+import gc
 import ipaddress
 import logging
+import math
 import os
 import socket
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from polyroute.config import Settings, build
+from polyroute.config import Settings, build, open_state, read
 from polyroute.errors import ConfigError, MissingExtraError
 
 try:
     import uvicorn
+    from starlette.types import ASGIApp
     from uvicorn.config import LOGGING_CONFIG
 
     from polyroute.gateway.access.connections import transport_options
     from polyroute.gateway.access.keys import check_strength, key_file, read_keys
     from polyroute.gateway.access.redacting import Redacting
-    from polyroute.gateway.app import create_app
+    from polyroute.gateway.app import Lasting, create_app
+    from polyroute.gateway.keeper import Keeper
+    from polyroute.gateway.reload import Reloading
+    from polyroute.gateway.watch.log import LOGGER as REQUESTS
     from polyroute.gateway.workers import supervise
 except ModuleNotFoundError as error:
     raise MissingExtraError(
@@ -36,9 +45,6 @@ _log = logging.getLogger(__name__)
 _BACKLOG = 2048
 """Connections that may wait to be taken up."""
 
-_GRACE_S = 10
-"""Seconds that running requests are given when the server is told to stop."""
-
 
 def serve(
     settings: Settings,
@@ -47,6 +53,7 @@ def serve(
     *,
     workers: int | None = None,
     shared: bool = False,
+    file: Path | None = None,
 ) -> None:
     """Serve `settings` until the process is interrupted or told to end.
 
@@ -60,6 +67,8 @@ def serve(
         How many processes, instead of what the configuration says.
     shared : bool, default=False
         Whether this is one of several processes that listen on one port.
+    file : path, optional
+        Where `settings` come from: it is read again on SIGHUP.
 
     Raises
     ------
@@ -76,25 +85,51 @@ def serve(
     )
     settings, keys = _with_keys(settings.model_copy(update={"server": server}))
     if server.workers > 1 and not shared:
-        _serve_by_many(settings)
+        _serve_by_many(settings, file)
         return
-    app = create_app(build(settings), keys=keys)
+    app = _application(settings, keys, file)
     config = uvicorn.Config(
         app,
         log_config=_logging(),
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=math.ceil(server.grace_s),
         **transport_options(settings.access, _tls_password(settings)),
     )
     _check_tls(config)
     listener = _listen(server.host, server.port, shared=shared)
     _log.info("listening on %s", _url(listener, tls=config.is_ssl))
+    _settle_memory()
     with listener, suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _serve_by_many(settings: Settings) -> None:
+def _application(settings: Settings, keys: tuple[str, ...], file: Path | None) -> ASGIApp:
+    """Return an application that can be replaced by that of a new configuration."""
+    setup = build(settings)
+    keeper = Keeper(setup.records, settings.records.content)
+    lasting = Lasting(keeper, open_state(settings.state))
+    return Reloading(
+        create_app(setup, keys=keys, lasting=lasting),
+        _Successor(settings, file, lasting),
+        end=lasting.close,
+        file=file,
+        every_s=settings.server.reload_every_s,
+    )
+
+
+def _settle_memory() -> None:
+    """Let the collector of cycles pass over what lives as long as the server does.
+
+    A request makes hundreds of objects and hardly a cycle: looked for every 700 objects, as is
+    usual, cycles cost more than they are worth.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+def _serve_by_many(settings: Settings, file: Path | None) -> None:
     """Let several processes listen on one port."""
     server = settings.server
     with _listen(server.host, server.port) as listener:  # that nobody else has the port
@@ -104,13 +139,13 @@ def _serve_by_many(settings: Settings) -> None:
         state = settings.state.model_copy(update={"store": "sqlite"})
         settings = settings.model_copy(update={"state": state})
         _log.info(
-            "what each worker counts for itself is no limit: the %d workers share state.store sqlite",
+            "what each counts for itself is no limit: %d workers count together, in SQLite",
             server.workers,
         )
     with socket.socket(listener.family) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind((server.host, port))  # it stays ours while workers come and go
-        arguments = {"settings": settings, "port": port, "shared": True}
+        arguments = {"settings": settings, "port": port, "shared": True, "file": file}
         supervise(serve, arguments, count=server.workers)
 
 
@@ -144,6 +179,11 @@ def _logging() -> dict[str, Any]:
     config = copy.deepcopy(LOGGING_CONFIG)
     ours = {"handlers": ["default"], "level": "INFO", "propagate": False}
     config["loggers"]["polyroute"] = ours
+    # lines of JSON are whole: nothing goes before them
+    config["formatters"]["bare"] = {"format": "%(message)s"}
+    stream = {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "bare"}
+    config["handlers"]["requests"] = stream
+    config["loggers"][REQUESTS] = {**ours, "handlers": ["requests"]}
     config["filters"] = {"redact": {"()": Redacting}}
     for handler in config["handlers"].values():
         handler["filters"] = ["redact"]
@@ -201,3 +241,41 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class _Successor:
+    """Builds the application of a configuration file as it is now, beside the one that serves."""
+
+    def __init__(self, settings: Settings, file: Path | None, lasting: Lasting) -> None:
+        self._settings = settings
+        self._file = file
+        self._lasting = lasting
+
+    async def __call__(self) -> ASGIApp:
+        """Return it.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot be used, or changes what only a restart can.
+        """
+        settings = await asyncio.to_thread(read, self._file)
+        now = self._settings
+        told = {name: getattr(now.server, name) for name in ("host", "port", "workers")}
+        settings = settings.model_copy(update={"server": settings.server.model_copy(update=told)})
+        settings, keys = _with_keys(settings)
+        if now.server.workers > 1 and settings.state.store == "memory":
+            settings = settings.model_copy(update={"state": now.state})
+        fixed = (
+            ("state", now.state, settings.state),
+            ("records", now.records, settings.records),
+            ("access.tls", now.access.tls, settings.access.tls),
+        )
+        for name, old, new in fixed:
+            if old != new:
+                raise ConfigError(f"{name} has changed, and that takes a restart")
+        setup = await asyncio.to_thread(build, settings)
+        if setup.records is not None:
+            await asyncio.to_thread(setup.records.close)
+        setup = replace(setup, records=self._lasting.keeper.store)
+        return create_app(setup, keys=keys, lasting=self._lasting)

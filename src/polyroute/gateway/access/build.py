@@ -28,7 +28,9 @@ class Access:
     gate: Gate = field(default_factory=Open)
 
 
-def build_access(settings: Settings, pool: Pool, keys: Sequence[str] = ()) -> Access:
+def build_access(
+    settings: Settings, pool: Pool, keys: Sequence[str] = (), state: Shared | None = None
+) -> Access:
     """Build what `settings` say of access.
 
     Parameters
@@ -39,13 +41,15 @@ def build_access(settings: Settings, pool: Pool, keys: Sequence[str] = ()) -> Ac
         The cards that keys may be bound to.
     keys : sequence of str, optional
         Clients' keys without limits, as an environment variable has them.
+    state : Shared, optional
+        Where limits are counted, when it is open already.
 
     Raises
     ------
     ConfigError
         If a file or a variable cannot be used.
     """
-    state: Shared = open_state(settings.state)
+    state = open_state(settings.state) if state is None else state
     audit = audit_log(settings)
     access = settings.access
     fixed = [simple_key(key) for key in keys]
