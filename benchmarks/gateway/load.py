@@ -18,7 +18,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["KEY", "Cell", "Load", "Server", "build_tools", "free_port", "measure", "upstream"]
+__all__ = [
+    "KEY",
+    "Cell",
+    "Load",
+    "Server",
+    "build_tools",
+    "free_port",
+    "measure",
+    "ratio",
+    "upstream",
+]
 
 HERE = Path(__file__).parent
 KEY = "sk-8f2b1d7c4e9a60b35d7e1f42a9c86b03"
@@ -189,6 +199,16 @@ def table(cells: Sequence[Cell], baseline: str) -> str:
     return "\n".join([*lines, "", f"{errors} errors in {sum(c.requests for c in cells)} requests."])
 
 
+def ratio(cells: Sequence[Cell], server: str, baseline: str) -> float:
+    """Return the median, over loads and rounds, of the CPU of `server` to that of `baseline`."""
+    mine = [cell for cell in cells if cell.server == server]
+    theirs = {load: [] for load in dict.fromkeys(cell.load for cell in mine)}
+    for cell in cells:
+        if cell.server == baseline:
+            theirs[cell.load].append(cell.cpu_us)
+    return statistics.median(cell.cpu_us / theirs[cell.load].pop(0) for cell in mine)
+
+
 def _spread(values: Sequence[float], digits: int) -> str:
     low, high = min(values), max(values)
     return f"{statistics.median(values):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
@@ -200,8 +220,10 @@ def _load(server: Server, load: Load, lg: Path, folder: Path) -> Cell:
     body.write_text(json.dumps({**_BODY, "model": server.model, **streamed}))
     before = server.cpu_s()
     done = subprocess.run(
-        ["taskset", "-c", "0", lg, str(server.port), server.path, body, str(load.connections)]
-        + [str(load.seconds), str(load.most), str(load.rate)],
+        [
+            *("taskset", "-c", "0", lg, str(server.port), server.path, body),
+            *map(str, (load.connections, load.seconds, load.most, load.rate)),
+        ],
         capture_output=True,
         text=True,
         timeout=load.seconds + 60,

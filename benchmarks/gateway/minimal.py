@@ -6,6 +6,7 @@ The client is aiohttp's, or this package's own for plain HTTP (``own``).
 """
 
 import sys
+from collections.abc import Callable
 
 import aiohttp
 import orjson
@@ -28,7 +29,8 @@ class Minimal:
         self.session = None
         self.address = Address(URL(self.url), self.headers, 5.0)
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        """Answer one request."""
         if scope["type"] != "http":
             return
         if dict(scope["headers"]).get(b"authorization") != KEY:
@@ -45,7 +47,8 @@ class Minimal:
         wire["model"] = "mock-model"
         await self.ask(orjson.dumps(wire), bool(wire.get("stream")), send)
 
-    async def by_aiohttp(self, body, stream, send):
+    async def by_aiohttp(self, body: bytes, stream: bool, send: Callable) -> None:
+        """Forward over aiohttp."""
         if self.session is None:
             connector = aiohttp.TCPConnector(limit=0)
             self.session = aiohttp.ClientSession(connector=connector)
@@ -59,7 +62,8 @@ class Minimal:
             else:
                 await send({"type": "http.response.body", "body": await reply.read()})
 
-    async def by_own(self, body, stream, send):
+    async def by_own(self, body: bytes, stream: bool, send: Callable) -> None:
+        """Forward over our own client."""
         if self.session is None:
             self.session = Plain(keep_alive_s=4.0)
         answer = await self.session.send("POST", self.address, body)
@@ -78,7 +82,8 @@ class Minimal:
             answer.release()
 
 
-async def begin(send, status, kind):
+async def begin(send: Callable, status: int, kind: str) -> None:
+    """Send the status and the headers."""
     headers = [(b"content-type", kind.encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -86,6 +91,10 @@ async def begin(send, status, kind):
 if __name__ == "__main__":
     client, port, upstream = sys.argv[1:]
     uvicorn.run(
-        Minimal(client, upstream), host="127.0.0.1", port=int(port), log_level="critical",
-        access_log=False, lifespan="off",
+        Minimal(client, upstream),
+        host="127.0.0.1",
+        port=int(port),
+        log_level="critical",
+        access_log=False,
+        lifespan="off",
     )
