@@ -112,3 +112,15 @@ def test_readers_are_let_go_at_the_end_and_bounded_in_number():
         return refused, ended, len(live._readers)
 
     assert asyncio.run(run()) == (503, [[]] * 32, 0)
+
+
+def test_a_reader_has_to_come_again_after_a_while(done, monkeypatch):
+    monkeypatch.setattr("polyroute.gateway.watch.live._LONGEST_S", 0.05)
+
+    async def run():
+        live = Live(texts=True)
+        pieces = [piece async for piece in await live.events()]
+        return len(pieces), len(live._readers)
+
+    pieces, readers = asyncio.run(run())
+    assert (pieces >= 1, readers) == (True, 0)

@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from polyroute.decision import Answer
 from polyroute.gateway.keeper import Keeper
+from polyroute.gateway.run import Outcome, Recalled
 from polyroute.gateway.watch.account import account_of
 from polyroute.gateway.watch.figures import figures, quantile
 from polyroute.gateway.watch.prometheus import Metrics
 from polyroute.gateway.watch.tally import OTHER, Histogram, Share, Tally
 from polyroute.gateway.watch.timeline import Timeline
+from polyroute.trace import Step, Trace
 
 DASHBOARD = Path(__file__).parents[3] / "docs" / "deploy" / "grafana.json"
 
@@ -76,7 +79,10 @@ def test_a_policy_outside_the_configuration_shares_one_label(made):
 
 def test_a_remembered_answer_costs_nothing_and_says_what_it_saved(done, made):
     again = made.ask()
-    hit = account_of(done.caller, again, done.outcome, began=0, seconds=0.001)
+    recalled = Recalled(kind="same", model="large", age_s=3.0, trace_id=done.id, usd=done.usd)
+    trace = Trace(again.request, again.pool).with_step(Step(Answer(text="two")))
+    outcome = Outcome(trace=trace, recalled=recalled)
+    hit = account_of(done.caller, again, outcome, began=0, seconds=0.001)
     tally = tally_of(done, hit)
     assert (hit.remembered, hit.usd, hit.saved, hit.called) == (True, 0, done.usd, ())
     assert tally.policies["default"].remembered == 1

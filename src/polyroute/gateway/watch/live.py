@@ -32,6 +32,10 @@ _READERS = 32
 _AHEAD = 256
 """Events that may wait for a reader."""
 
+_LONGEST_S = 60.0
+"""Seconds after which a reader has to come again: a configuration that was replaced ends with its
+last request, and would never end with a reader that stays."""
+
 _PULSE_S = 15.0
 """Seconds of silence after which a reader is told that the server lives."""
 
@@ -113,10 +117,11 @@ class Live:
             _replace(queue, None)
 
     async def _read(self, queue: asyncio.Queue[bytes | None]) -> AsyncGenerator[bytes]:
+        end = time.monotonic() + _LONGEST_S
         try:
-            while True:
+            while (left := end - time.monotonic()) > 0:
                 try:
-                    event = await asyncio.wait_for(queue.get(), _PULSE_S)
+                    event = await asyncio.wait_for(queue.get(), min(_PULSE_S, left))
                 except TimeoutError:
                     yield b": still here\n\n"
                     continue

@@ -29,13 +29,15 @@ export async function live({ place, signal, say }) {
 
 async function follow(view, signal, say) {
   for (let wait = 500; !signal.aborted; wait = Math.min(8000, wait * 2)) {
+    const begun = performance.now();
     try {
       const response = await open("v1/watch/live", { signal });
       say("on", "live");
       for await (const event of events(response)) {
-        wait = 500;
         view.take(event);
       }
+      // the server lets readers go after a while, and is asked again at once
+      if (performance.now() - begun > 5000) wait = 100;
     } catch (error) {
       if (signal.aborted) return;
       say("off", error.status ? error.message : "not reached");
@@ -51,6 +53,7 @@ class View {
     this.episodes = new Map();
     this.rows = new Map();
     this.ended = { n: 0, answered: 0, usd: 0, seconds: [] };
+    this.counted = new Set();
     this.changed = new Set();
   }
 
@@ -58,7 +61,6 @@ class View {
     this.dirty = true;
     if (event.type === "picture") {
       this.episodes.clear();
-      this.ended = { n: 0, answered: 0, usd: 0, seconds: [] };
       for (const episode of event.ended) this.finish(episode);
       for (const one of event.running) {
         this.begin(one);
@@ -91,6 +93,9 @@ class View {
   finish(episode) {
     this.episodes.set(episode.id, episode);
     this.changed.add(episode.id);
+    if (this.counted.has(episode.id)) return;
+    this.counted.add(episode.id);
+    if (this.counted.size > 1000) this.counted.delete(this.counted.values().next().value);
     const { ended } = this;
     ended.n += 1;
     ended.answered += episode.ending === "answered";
