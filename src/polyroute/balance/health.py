@@ -132,6 +132,8 @@ class Tally:
     def _slide(self, now: float) -> int:
         """Forget the slices that are over, and return the one that runs."""
         number = math.floor(now / self._slice_s)
+        if number == self._number:
+            return number % _SLICES
         for over in range(max(self._number + 1, number - _SLICES + 1), number + 1):
             place = over % _SLICES
             self._calls[place] = self._failed[place] = 0

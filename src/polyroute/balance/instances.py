@@ -162,9 +162,9 @@ class Instances:
             latency = seconds if first_token_s is None else first_token_s
             (live.whole if first_token_s is None else live.first).add(latency)
             live.measured(latency)
-            was_fit = fitness.fit
+            before = fitness.state
             fitness.went_well(self._clock(), latency)
-            if not (was_fit and fitness.fit):
+            if fitness.state != before:
                 self._look()
             elif self._health.slower_by is not None:
                 self._eject(place)

@@ -2,7 +2,6 @@
 
 import math
 import time
-from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
 
@@ -33,21 +32,22 @@ class Latencies:
     __slots__ = ("_order", "_sorted")
 
     def __init__(self) -> None:
-        self._order: deque[float] = deque()
-        self._sorted: list[float] = []
+        self._order: deque[float] = deque(maxlen=_KEPT)
+        self._sorted: list[float] | None = []
+        """`None` until somebody asks again: most calls only add."""
 
     def __len__(self) -> int:
         return len(self._order)
 
     def add(self, seconds: float) -> None:
         """Take note of a latency, and forget the oldest of too many."""
-        if len(self._order) == _KEPT:
-            del self._sorted[bisect_left(self._sorted, self._order.popleft())]
         self._order.append(seconds)
-        insort(self._sorted, seconds)
+        self._sorted = None
 
     def quantile(self, share: float) -> float | None:
         """Return the smallest latency that `share` of them do not exceed; `None` of none."""
+        if self._sorted is None:
+            self._sorted = sorted(self._order)
         n = len(self._sorted)
         return self._sorted[max(0, math.ceil(share * n) - 1)] if n else None
 
