@@ -286,7 +286,7 @@ class Episode:
 
     def _reserve(self, route: Route) -> list[Reservation | Failure]:
         budget = self.trace.request.budget
-        if not route.own and self.trace.left.rounds == 0:
+        if not route.own and self.trace.rounds >= budget.rounds:
             why = f"all {budget.rounds} rounds are used; answer now"
             return [Failure("budget", why) for _ in route.calls]
         if self._deadline is not None and time.monotonic() >= self._deadline:

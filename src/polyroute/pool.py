@@ -272,7 +272,8 @@ class Pool(Sequence[ModelCard]):
         UnknownModelError
             If no card has that name.
         """
-        return self._cards[self.index_of(name)]
+        j = self._index.get(name)
+        return self._cards[self.index_of(name) if j is None else j]
 
     def only(self, names: Iterable[str]) -> "Pool":
         """Return the pool of the named cards, in this pool's order.

@@ -231,7 +231,8 @@ class Trace:
         """The final text; `None` while the episode is open, and when it has none."""
         if self.steps and isinstance(decision := self.steps[-1].decision, Answer):
             return None if decision.failure else decision.text
-        return None if self.final is None else self.final.text
+        final = self.final
+        return None if final is None else final.text
 
     @property
     def failure(self) -> Failure | None:

@@ -50,8 +50,8 @@ def quoted(trace: Trace) -> Reply | None:
     A policy that looks at a reply before it accepts it answers with the reply's text and fields;
     its tool calls, its other choices and its reasons to end are then the answer's too.
     """
-    if trace.final is not None:
-        return trace.final
+    if (final := trace.final) is not None:
+        return final
     decision = trace.steps[-1].decision if trace.steps else None
     if not isinstance(decision, Answer) or decision.failure is not None:
         return None
@@ -220,10 +220,11 @@ def _usd(outcome: Outcome) -> str | None:
 
 
 def _usage_to_json(usage: Usage) -> JsonObject:
+    prompt, completed = usage.input + usage.cached, usage.output + usage.reasoning
     return {
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.completion,
-        "total_tokens": usage.total,
+        "prompt_tokens": prompt,
+        "completion_tokens": completed,
+        "total_tokens": prompt + completed,
         "prompt_tokens_details": {"cached_tokens": usage.cached},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }
