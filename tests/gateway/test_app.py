@@ -73,7 +73,9 @@ def test_health_says_no_secrets(server: Any) -> None:
     said = server.send("GET", "/health").json()
     assert said["status"] == "ok"
     assert said["pool"] == server.setup.pool.digest
-    assert set(said) == {"status", "version", "pool", "records_lost"}
+    assert set(said) == {"status", "version", "pool", "records_lost", "instances"}
+    assert all(seen == {"fit": 1, "of": 1} for seen in said["instances"].values())
+    assert "127.0.0.1" not in str(said)
 
 
 def test_a_trace_is_served_by_its_whole_id_only(client: openai.OpenAI, server: Any) -> None:
