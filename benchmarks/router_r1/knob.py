@@ -53,7 +53,7 @@ def verdict(points: Sequence[Played]) -> str:
 
 
 def main() -> None:
-    """Play every worth, and write the table and the figure."""
+    """Play every worth, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--world", default="atlas-small", choices=tuple(WORTH))
