@@ -2,7 +2,9 @@
 
 import asyncio
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from polyroute.cli.console import err, is_live, table, write_json, write_table
@@ -11,6 +13,7 @@ from polyroute.cli.findings import Finding, findings
 from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson, ConfigFile
 from polyroute.cli.probes import installed, probe_cards, probe_records, probe_weights
+from polyroute.cli.production import unready
 from polyroute.config import Setup, build, find, read
 from polyroute.errors import ConfigError
 
@@ -20,13 +23,20 @@ app = command()
 
 
 @app.command()
-def doctor(config: ConfigFile = None, as_json: AsJson = False) -> None:
+def doctor(
+    production: Annotated[
+        bool,
+        typer.Option("--production", help="Say what is not ready for production; call nobody."),
+    ] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
     """Check the configuration, probe every endpoint, and say what is wrong and what to do.
 
     Endpoints are asked for their list of models, which costs nothing; candidates that run here
     are asked one short question. The exit code is 1 when anything is wrong.
     """
-    found = [*installed(), *_configured(config)]
+    found = _unready(config) if production else [*installed(), *_configured(config)]
     if as_json:
         write_json([{name: getattr(one, name) for name in _FIELDS} for one in found])
     else:
@@ -51,6 +61,13 @@ def _configured(config: Path | None) -> list[Finding]:
         return [Finding("configuration", "error", str(error), "polyroute config check"), *parts]
     well = Finding("configuration", problem=str(file))
     return [well, *findings(setup), *parts, *_probed(setup)]
+
+
+def _unready(config: Path | None) -> list[Finding]:
+    try:
+        return unready(read(config), find(config))
+    except ConfigError as error:
+        return [Finding("configuration", "error", str(error), "polyroute config check")]
 
 
 def _probed(setup: Setup) -> list[Finding]:
