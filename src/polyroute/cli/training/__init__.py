@@ -16,6 +16,10 @@ app = group(
         "agreement": Entry("polyroute.cli.training.agreement", "Choose models that have to agree."),
         "automix": Entry("polyroute.cli.training.automix", "Learn what a model's own checks mean."),
         "r1": Entry("polyroute.cli.training.r1", "Train a model that routes over several rounds."),
+        "reinforce": Entry(
+            "polyroute.cli.training.reinforce",
+            "Reinforce such a model on several GPUs or machines.",
+        ),
     },
     line="Train a router on recorded outcomes.",
     otherwise="policy",

@@ -14,12 +14,20 @@ arXiv:2402.14740 (RLOO). PPO: see `polyroute.train.r1.ppo`.
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from polyroute.errors import ConfigError, MissingExtraError
 from polyroute.train.r1.monitor import Vitals
+from polyroute.train.r1.ranks import (
+    gathered,
+    mean_facts,
+    per_process,
+    refuse_divided,
+    together,
+    world_size,
+)
 from polyroute.train.r1.recipe import Lora, Reinforcement
 
 __all__ = [
@@ -93,8 +101,20 @@ def reinforce(
     folder : Path
         Where checkpoints go.
     curve : callable
-        Takes each step's point; when it returns True, training stops.
+        Takes each step's point; when it returns True, training stops. With several processes it is
+        called in each, with the same point.
+
+    Raises
+    ------
+    ConfigError
+        If the batch does not divide among the processes, the launcher would divide the weights, or
+        PPO is asked of several.
     """
+    refuse_divided()
+    if recipe.algorithm == "ppo" and world_size() > 1:
+        raise ConfigError(
+            "the critic of ppo learns in one process; train with grpo or rloo here, or with verl"
+        )
     own = _own()
     trainer = own.Trainer(
         model=model,
@@ -133,13 +153,14 @@ def lora_config(lora: Lora) -> Any:  # noqa: ANN401 - peft's own
 
 def _arguments(recipe: Reinforcement, folder: Path) -> Any:  # noqa: ANN401
     per_update = recipe.episodes // recipe.minibatches
+    micro, passes = per_process(per_update, micro=recipe.micro, processes=world_size())
     cuda = extra("torch").cuda.is_available()
     return extra("trl").GRPOConfig(
         output_dir=str(folder),
         max_steps=recipe.steps * recipe.updates,
-        per_device_train_batch_size=recipe.micro,
-        gradient_accumulation_steps=per_update // recipe.micro,
-        steps_per_generation=recipe.episodes // recipe.micro,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=passes,
+        steps_per_generation=passes * recipe.minibatches,
         num_iterations=recipe.epochs,
         num_generations=max(2, recipe.group),
         max_completion_length=None,
@@ -185,7 +206,9 @@ def _rollout(recipe: Reinforcement, play: Play) -> Callable[[list[str], Any], di
         batch = play(model, number, slice(first, first + len(prompts)))
         if len(batch.episodes) != len(prompts):
             raise ConfigError(f"{len(prompts)} episodes were asked for, got {len(batch.episodes)}")
-        trainer.batch = batch
+        parts = gathered((batch.vitals, dict(batch.facts)))
+        whole = together([vitals for vitals, _ in parts])
+        trainer.batch = replace(batch, vitals=whole, facts=mean_facts([f for _, f in parts]))
         everything = recipe.mask == "none"
         return {
             "prompt_ids": [list(each.prompt_ids) for each in batch.episodes],

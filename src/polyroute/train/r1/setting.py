@@ -5,6 +5,7 @@ reward, recipe), and each engine is told in its own words by a conversion. There
 in it: the model is one that follows instructions, or one that was warmed up before.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from polyroute.train.r1.recipe import Reinforcement
 from polyroute.train.r1.rollout import ROUTER, Game, malformed
 from polyroute.types import Json, JsonObject
 
-__all__ = ["Machines", "Setting", "Strategy", "read_setting"]
+__all__ = ["Machines", "Setting", "Strategy", "claim", "read_setting"]
 
 Strategy: TypeAlias = Literal["fsdp", "fsdp2"]
 """How the weights are divided among the GPUs."""
@@ -149,3 +150,21 @@ def read_setting(path: Path) -> Setting:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path}: expected keys and values, got {values!r:.80}")
     return filled(Setting, values, where=str(path))
+
+
+def claim(setting_file: Path, folder: Path) -> Path:
+    """Copy the setting into the folder of its run, and return the copy.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a run of another setting.
+    """
+    text, kept = setting_file.read_text("utf-8"), folder / "setting.yaml"
+    if kept.is_file() and kept.read_text("utf-8") != text:
+        raise ConfigError(f"{folder} holds a run of another setting; name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    making = folder / f".setting.{os.getpid()}"
+    making.write_text(text, "utf-8")
+    making.replace(kept)
+    return kept

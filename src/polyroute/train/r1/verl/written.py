@@ -4,8 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from polyroute.errors import ConfigError
-from polyroute.train.r1.setting import read_setting
+from polyroute.train.r1.setting import claim, read_setting
 from polyroute.train.r1.verl.rows import rows, write_rows
 from polyroute.train.r1.verl.settings import hydra, loop_settings, settings
 
@@ -35,11 +34,7 @@ def write_run(setting_file: Path, folder: Path) -> list[str]:
     setting = read_setting(setting_file)
     here = folder.resolve()
     arguments = hydra(settings(setting, here))
-    kept, text = here / "setting.yaml", setting_file.read_text("utf-8")
-    if kept.is_file() and kept.read_text("utf-8") != text:
-        raise ConfigError(f"{folder} was written from another setting; name another folder")
-    here.mkdir(parents=True, exist_ok=True)
-    kept.write_text(text, "utf-8")
+    kept = claim(setting_file, here)
     write_rows(rows(setting, "train"), here / "train.parquet")
     write_rows(rows(setting, "val"), here / "val.parquet")
     loop = yaml.safe_dump(loop_settings(kept), sort_keys=False)
