@@ -105,35 +105,37 @@ def test_an_id_is_stored_once(store, record_of):
     kept = store.append(record_of("one"))
     with pytest.raises(RecordError, match="has a record 'one' already"):
         store.append(record_of("one"))
+    other = type(store)(store.path)
     with pytest.raises(RecordError, match="has a record 'one' already"):
-        type(store)(store.path).append(record_of("one"))
+        other.append(record_of("one"))
+    other.close()
     assert list(store) == [kept]
     assert store.verify().ok
 
 
-def test_only_the_owner_can_read(store, record_of):
+def test_only_the_owner_can_read(file_store, record_of):
     before = os.umask(0)
     try:
-        store.append(record_of("one"))
+        file_store.append(record_of("one"))
     finally:
         os.umask(before)
-    for folder in (store.path.parent, store.path.parent.parent):
+    for folder in (file_store.path.parent, file_store.path.parent.parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for file in store.path.parent.iterdir():
+    for file in file_store.path.parent.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
 
 
-def test_a_folder_that_cannot_be_made_costs_the_record_and_says_so(store, record_of, tmp_path):
+def test_a_folder_that_cannot_be_made_costs_the_record_and_says_so(file_store, record_of, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    store.path = tmp_path / "file" / "records"
-    lost = type(store)(store.path)
+    file_store.path = tmp_path / "file" / "records"
+    lost = type(file_store)(file_store.path)
     with pytest.raises(RecordError, match=r"'one' is lost: .*another path") as caught:
         lost.append(record_of("one"))
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_a_path_that_is_a_folder_is_a_record_error(store, record_of, tmp_path):
-    wrong = type(store)(tmp_path)
+def test_a_path_that_is_a_folder_is_a_record_error(file_store, record_of, tmp_path):
+    wrong = type(file_store)(tmp_path)
     for use in (lambda: wrong.append(record_of("one")), lambda: list(wrong), wrong.list):
         with pytest.raises(RecordError, match=str(tmp_path)):
             use()
@@ -149,17 +151,17 @@ def _largest_file(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_nothing_half_written(store, record_of):
+def test_a_full_disk_leaves_nothing_half_written(file_store, record_of):
     for k in range(5):
-        store.append(record_of(f"r{k}"))
-    used = max(file.stat().st_size for file in store.path.parent.iterdir())
+        file_store.append(record_of(f"r{k}"))
+    used = max(file.stat().st_size for file in file_store.path.parent.iterdir())
     with _largest_file(used + 700), pytest.raises(RecordError, match="'lost' is lost"):
-        store.append(record_of("lost"))
-    assert store.verify().ok
-    assert store.problems() == []
-    store.append(record_of("after"))
-    assert [r.id for r in store] == ["r0", "r1", "r2", "r3", "r4", "after"]
-    assert store.verify().ok
+        file_store.append(record_of("lost"))
+    assert file_store.verify().ok
+    assert file_store.problems() == []
+    file_store.append(record_of("after"))
+    assert [r.id for r in file_store] == ["r0", "r1", "r2", "r3", "r4", "after"]
+    assert file_store.verify().ok
 
 
 APPEND_15 = """
@@ -181,16 +183,16 @@ store.close()
 
 
 @pytest.mark.slow
-def test_four_processes_write_one_chain(store):
-    kind = {"JsonlStore": "jsonl", "SqliteStore": "sqlite"}[type(store).__name__]
-    command = [sys.executable, "-c", APPEND_15, kind, str(store.path)]
+def test_four_processes_write_one_chain(file_store):
+    kind = {"JsonlStore": "jsonl", "SqliteStore": "sqlite"}[type(file_store).__name__]
+    command = [sys.executable, "-c", APPEND_15, kind, str(file_store.path)]
     workers = [subprocess.Popen([*command, f"p{j}"]) for j in range(4)]
     assert [worker.wait(60) for worker in workers] == [0] * 4
-    verdict = store.verify()
+    verdict = file_store.verify()
     assert verdict.ok
     assert verdict.count == 60
     for j in range(4):
-        mine = [r.id for r in store if r.id.startswith(f"p{j}-")]
+        mine = [r.id for r in file_store if r.id.startswith(f"p{j}-")]
         assert mine == [f"p{j}-{k}" for k in range(15)]
 
 

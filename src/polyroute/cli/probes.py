@@ -68,6 +68,8 @@ def probe_records(records: RecordSettings) -> Finding:
     """Report whether a record could be stored, and those that are there can be read."""
     if records.store == "none":
         return Finding("records", problem="none are kept")
+    if records.store == "postgres":
+        return _reachable(records)
     path = records.path or state_folder() / f"records.{records.store}"
     remedy = "make it writable, or set records.path to another file"
     folder = next(parent for parent in path.absolute().parents if parent.exists())
@@ -83,6 +85,19 @@ def probe_records(records: RecordSettings) -> Finding:
     if room_mb < _LITTLE_ROOM_MB:
         return Finding("records", "warning", f"{room_mb} MB of room left in {folder}", "make room")
     return _readable(records, path)
+
+
+def _reachable(records: RecordSettings) -> Finding:
+    remedy = "see that Postgres runs, and that the variable of records.url_env holds its URL"
+    try:
+        store = open_records(records)
+        try:
+            count = store.head().count
+        finally:
+            store.close()
+    except (ConfigError, RecordError) as error:
+        return Finding("records", "error", str(error), remedy)
+    return Finding("records", problem=f"Postgres at ${records.url_env} holds {count}")
 
 
 def _readable(records: RecordSettings, path: Path) -> Finding:

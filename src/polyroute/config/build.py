@@ -176,9 +176,24 @@ def _budget(settings: Settings) -> Budget:
 
 
 def open_records(records: RecordSettings) -> Any:  # noqa: ANN401 - the family's protocol is above us
-    """Return the store that `records` describe; `None` when nothing is to be kept."""
+    """Return the store that `records` describe; `None` when nothing is to be kept.
+
+    Raises
+    ------
+    ConfigError
+        If it is to be Postgres, and nothing says where that is.
+    """
     if records.store == "none":
         return None
+    if records.store == "postgres":
+        if records.url_env is None:
+            raise ConfigError(
+                "records.url_env is missing: put the URL of Postgres into an environment variable, "
+                "and name it there"
+            )
+        return construct(
+            "records", {"name": "postgres", "url_env": records.url_env}, where="records"
+        )
     path = records.path or state_folder() / f"records.{records.store}"
     return construct("records", {"name": records.store, "path": str(path)}, where="records")
 

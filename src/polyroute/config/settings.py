@@ -58,9 +58,11 @@ class BudgetSettings(Strict):
 class RecordSettings(Strict):
     """Where finished traces go."""
 
-    store: Literal["sqlite", "jsonl", "none"] = "sqlite"
+    store: Literal["sqlite", "jsonl", "postgres", "none"] = "sqlite"
     path: Path | None = None
-    """The file; in the state folder when not given."""
+    """The file; in the state folder when not given. Postgres has none."""
+    url_env: str | None = None
+    """Name of the environment variable that holds the URL of Postgres, password and all."""
     content: Literal["full", "hash", "none"] = "full"
     """Whether texts are kept, or their SHA-256, or nothing."""
 

@@ -137,7 +137,7 @@ def one_of(wanted: str, beginning_so: Sequence[str]) -> str | None:
     return beginning_so[0] if beginning_so else None
 
 
-def no_such_record(wanted: str, known: Iterable[str], path: Path) -> str:
+def no_such_record(wanted: str, known: Iterable[str], path: Path | str) -> str:
     """Return what to say of an id that the store at `path` does not hold."""
     ids = list(known)
     if not ids:

@@ -102,6 +102,8 @@ def _records(setup: Setup) -> str:
     if records.store == "none":
         return "none are kept"
     texts = {"full": "texts in full", "hash": "hashes of texts", "none": "no texts"}
+    if records.store == "postgres":
+        return f"Postgres at ${records.url_env} ({texts[records.content]})"
     path = records.path or state_folder() / f"records.{records.store}"
     return f"{path} ({texts[records.content]})"
 
