@@ -7,7 +7,10 @@ setting="runs/router_r1_$1.yaml" engine="$2" folder="$3"
 case "$engine" in
   trl) exec polyroute train reinforce "$setting" --output "$folder" ;;
   verl)
-    polyroute train reinforce "$setting" --engine verl --output "$folder"
+    # Ray's workers have working folders of their own: the path of the pool is made absolute.
+    absolute="$(mktemp -d)/$(basename "$setting")"
+    sed "s#config: runs/#config: $PWD/runs/#" "$setting" > "$absolute"
+    polyroute train reinforce "$absolute" --engine verl --output "$folder"
     mapfile -t arguments < "$folder/arguments.txt"
     # The entropy bonus is the code's; the paper has none, and neither has our recipe.
     exec python -m verl.trainer.main_ppo "${arguments[@]}" \
