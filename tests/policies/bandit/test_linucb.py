@@ -12,8 +12,8 @@ import pytest
 from polyroute import ModelCard, Pool, Price, Request, Trace
 from polyroute.errors import ConfigError
 from polyroute.policies.bandit.linucb import LinearState, LinUCB
-from polyroute.trace import Reply, Step
 from polyroute.policies.bandit.online import Online, PageHinkley
+from polyroute.trace import Reply, Step
 
 POOL = Pool([ModelCard(id=name) for name in "ab"])
 PROMPTS = [

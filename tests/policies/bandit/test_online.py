@@ -9,9 +9,9 @@ import pytest
 
 from polyroute import ModelCard, Pool, Request, Trace
 from polyroute.errors import ConfigError
+from polyroute.policies.bandit.online import Online, PageHinkley
 from polyroute.policies.bandit.thompson import Thompson
 from polyroute.trace import Reply, Step
-from polyroute.policies.bandit.online import Online, PageHinkley
 
 POOL = Pool([ModelCard(id=name) for name in "abc"])
 WORLD = {"maths": [0.3, 0.5, 0.8], "poem": [0.7, 0.4, 0.2]}

@@ -45,9 +45,9 @@ def r1(  # noqa: PLR0913 - one parameter per option
     output: Annotated[
         Path, typer.Option("--output", "--out", "-o", help="Artifact, *.router.", metavar="FOLDER")
     ],
-    task: Annotated[str, typer.Option(help="What to learn on: atlas-small, atlas.")] = (
-        "atlas-small"
-    ),
+    task: Annotated[
+        str, typer.Option(help="What to learn on: its name, or YAML with its parameters.")
+    ] = ("atlas-small"),
     model: Annotated[
         str, typer.Option(help="tiny (from scratch), smollm2, a folder, or a name on the hub.")
     ] = "tiny",
@@ -59,7 +59,10 @@ def r1(  # noqa: PLR0913 - one parameter per option
     imitate: Annotated[
         int | None, typer.Option(min=1, help="Steps of the warm start; the plan's own if missing.")
     ] = None,
-    judged: Annotated[int, typer.Option(min=2, help="Held-out questions of a judgement.")] = 300,
+    judged: Annotated[
+        int | None,
+        typer.Option(min=2, help="Held-out questions of a judgement; the plan's own if missing."),
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -85,7 +88,7 @@ def r1(  # noqa: PLR0913 - one parameter per option
         steps=steps or plan.reinforcement.steps,
     )
     imitation = replace(plan.imitation, steps=imitate or plan.imitation.steps)
-    plan = replace(plan, reinforcement=learning, imitation=imitation, judged=judged)
+    plan = replace(plan, reinforcement=learning, imitation=imitation, judged=judged or plan.judged)
     working = folder or output.with_suffix(".run")
     loggers: list[Logger] = [] if log is None else [logger(log, working / log)]
     live = Live(console=err(), refresh_per_second=2) if is_live() else nullcontext()

@@ -45,6 +45,9 @@ class Imitation:
     seed: int = 0
     """Of the order of the traces."""
     lora: Lora | None = None
+    half: bool = False
+    """Whether products are computed in bfloat16, the weights stay in single precision: on a CPU
+    that has it, a large model trains nearly twice as fast. Always so on a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,8 @@ class Reinforcement:
     critic: Critic = field(default_factory=Critic)
     lora: Lora | None = None
     """For a model that has no adapter yet; one from the warm start is trained further."""
+    half: bool = False
+    """As in `Imitation`."""
     save_every: int = 20
     """Batches between checkpoints."""
     seed: int = 0

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import yaml
 
 from polyroute.backends.transformers import Loaded, Transformers
 from polyroute.backends.transformers.load import load
 from polyroute.errors import ConfigError
 from polyroute.evaluate.bootstrap import mean_interval
 from polyroute.policies.router_r1 import RouterR1
-from polyroute.registry import load as plugin
 from polyroute.rewards.router_r1 import RouterR1Reward
+from polyroute.spec import construct
 from polyroute.tasks.atlas.small import vocabulary
 from polyroute.tasks.atlas.teacher import Style, Teacher
 from polyroute.tasks.problem import Problem, Split, Task
@@ -53,6 +54,7 @@ class RunPlan:
     """What a run is told."""
 
     task: str = "atlas-small"
+    """Its name, or YAML with its parameters: ``{name: atlas-embedded, model: silent}``."""
     model: str = "tiny"
     """``tiny``, a transformer from scratch over the task's vocabulary; or what
     `polyroute.backends.transformers.Transformers` loads."""
@@ -129,7 +131,7 @@ class Run:
         self.say = say
         self.show = show or (lambda row: None)
         self.loggers = loggers
-        self.task: Task = plugin("tasks", plan.task)()
+        self.task: Task = construct("tasks", yaml.safe_load(plan.task), where="task")
         self.alarms: tuple[Alarm, ...] = ()
         policy = RouterR1(
             router=ROUTER.id,
@@ -152,7 +154,6 @@ class Run:
         ConfigError
             If the imitator does not pass the gate.
         """
-        self._stage("before", lambda: self._judged(self._start(), most=_UNTRAINED))
         self._stage("optimum", self._optimum)
         if not _is_done(self.folder / "sft"):
             self._imitate()
@@ -161,6 +162,8 @@ class Run:
         if not _is_done(self.folder / "rl"):
             self._reinforce()
         self._stage("rl", lambda: self._judged(self._loaded("rl")))
+        # last, because nobody waits for it, and an untrained model takes every turn it is given
+        self._stage("before", lambda: self._judged(self._start(), most=_UNTRAINED))
         return Result(
             folder=self.folder / "rl",
             policy=self.game.policy,
@@ -180,7 +183,7 @@ class Run:
     def _start(self) -> Loaded:
         if self.plan.model != "tiny":
             return load(self.plan.model)
-        if self.plan.task != "atlas-small":
+        if self.task.name != "atlas-small":
             raise ConfigError(
                 f"the tiny model knows the words of atlas-small only, not of {self.plan.task!r}; "
                 "name a pretrained model (smollm2, a folder, a name on the hub)"

@@ -102,7 +102,7 @@ def imitate(
         report_to=[],
         disable_tqdm=True,
         use_cpu=not cuda,
-        bf16=cuda,
+        bf16=cuda or recipe.half,
         gradient_checkpointing=cuda,
         loss_type="nll",
         seed=recipe.seed,
