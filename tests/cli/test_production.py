@@ -279,3 +279,10 @@ def test_for_people_it_is_a_table_with_remedies(place):
     assert result.exit_code == 1
     assert "WRONG" in result.stdout
     assert "budget.usd" in result.stdout
+
+
+def test_a_read_only_secret_may_be_its_groups(place):
+    (place / "home" / "keys.json").chmod(0o440)
+    assert unready() == (0, [])
+    (place / "home" / "keys.json").chmod(0o444)
+    assert [(s, n) for s, n, _ in unready()[1]] == [("files", "error")]

@@ -30,6 +30,11 @@ _PURGED_WITHIN = timedelta(days=31)
 _OTHERS = 0o077
 """Whoever is not the owner, in any way."""
 
+_WRITE = 0o222
+
+_OTHERS_OF_A_MOUNT = 0o037
+"""A secret that Kubernetes mounts is read-only, and its group is the server's own."""
+
 _OTHERS_WRITE = 0o022
 
 
@@ -114,7 +119,7 @@ def _files(settings: Settings, file: Path | None) -> Found:
         private["TLS key"] = settings.access.tls.key
     for what, path in private.items():
         bits = mode(path)
-        if bits is not None and bits & _OTHERS:
+        if bits is not None and bits & (_OTHERS if bits & _WRITE else _OTHERS_OF_A_MOUNT):
             problem = f"{path} ({what}) is open to others ({bits:04o})"
             yield Finding("files", "error", problem, f"chmod 600 {path}")
     bits = None if file is None else mode(file)

@@ -5,7 +5,7 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from polyroute.cli.findings import Finding
+from polyroute.cli.findings import Finding, Level
 from polyroute.cli.production.check import Check, Found, exposed
 from polyroute.config import Settings
 from polyroute.errors import ConfigError
@@ -40,7 +40,7 @@ def _keys(settings: Settings, _: Path | None) -> Found:
     valid = [key for key in kept if key.state(now) == "valid"]
     if server.keys_env is None and not valid:
         why = "none is valid any more" if kept else "there are none"
-        level = "error" if exposed(settings) else "warning"
+        level: Level = "error" if exposed(settings) else "warning"
         problem = f"{why}: who reaches the server may spend without limit"
         yield Finding("keys", level, problem, _NEW_KEY)
     elif server.keys_env is not None:

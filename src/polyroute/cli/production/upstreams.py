@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from polyroute.cli.findings import Finding
+from polyroute.cli.findings import Finding, Level
 from polyroute.cli.production.check import Check, Found, backends, is_local
 from polyroute.config import Settings
 from polyroute.types import Json
@@ -45,7 +45,7 @@ def _secrecy(settings: Settings, _: Path | None) -> Found:
             if url.scheme != "http" or _is_inside(url.hostname or ""):
                 continue
             what = "keys and prompts" if instance.get("key_env") else "prompts"
-            level = "error" if instance.get("key_env") else "warning"
+            level: Level = "error" if instance.get("key_env") else "warning"
             problem = f"{what} go to {url.hostname} in the clear"
             yield Finding(place, level, problem, "https://, or a network of your own")
 
