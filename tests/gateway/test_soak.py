@@ -1,0 +1,36 @@
+"""A soak: every fault that an upstream can have, then a kill; `benchmarks/gateway/soak.py` runs it.
+
+``POLYROUTE_SOAK_S`` says for how many seconds: 20 by default, 180 in CI, 1800 before a release.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "benchmarks" / "gateway" / "soak.py"
+SECONDS = float(os.environ.get("POLYROUTE_SOAK_S", "20"))
+
+
+@pytest.mark.slow
+def test_no_request_is_left_without_an_ending_and_no_bill_is_lost():
+    done = subprocess.run(
+        [sys.executable, PROGRAM, "--seconds", str(SECONDS)],
+        stdout=subprocess.PIPE,
+        timeout=SECONDS + 300,
+        check=False,
+    )
+    said = json.loads(done.stdout)
+    assert said["broken"] == []
+    assert done.returncode == 0
+    steady, killed = said["steady"], said["killed"]
+    # what is promised was tried: every fault happened, and something was killed
+    assert {"5xx", "hang", "cut", "429", "garbage", "lie", "none"} == set(steady["faults"])
+    assert steady["records"] >= steady["endings"]["answer"] > 0
+    assert steady["usd_recorded"] == steady["usd_billed"] != "0"
+    assert killed["finished_before_the_kill"] == (
+        killed["of_them_recorded"] + killed["of_them_named_missing"]
+    )
