@@ -179,7 +179,7 @@ def _arguments(recipe: Reinforcement, folder: Path) -> Any:  # noqa: ANN401
         report_to=[],
         disable_tqdm=True,
         use_cpu=not cuda,
-        bf16=cuda,
+        bf16=cuda or recipe.half,
         gradient_checkpointing=cuda,
         seed=recipe.seed,
         remove_unused_columns=False,
