@@ -158,7 +158,7 @@ def test_a_body_beyond_the_limit_is_413_and_not_read(server: Any, declared: bool
         ("GET", "/v1/models/", 404),
         ("GET", "/v1/models/nobody", 404),
         ("GET", "/v1/traces/nobody", 404),
-        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1/images/generations", 404),
     ],
 )
 def test_every_other_path_answers_in_the_same_shape(

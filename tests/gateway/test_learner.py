@@ -154,6 +154,7 @@ def test_exploring_stops_at_its_cap_without_any_feedback(settings):
     assert len(list(replays(again))) == 100
 
 
+@pytest.mark.slow
 def test_a_model_that_changes_is_forgotten_and_learned_anew(settings):
     learning = {"drift": 3.0, "forgetting": 0.98}
     with serving(settings(learning=learning)) as (client, _):

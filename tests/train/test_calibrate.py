@@ -98,6 +98,7 @@ def test_the_lowest_bill_that_reaches_the_quality_is_found():
     assert 0 < knob["usd_per_quality"] < 1
 
 
+@pytest.mark.slow
 def test_a_quality_is_reached_with_a_margin_and_the_margin_is_what_new_questions_take():
     short = {0: 0, 1.645: 0}
     for seed in range(30):

@@ -126,7 +126,7 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(20_000, 10, 5)
 
 
 def _serve_by_many(settings: Settings, file: Path | None) -> None:

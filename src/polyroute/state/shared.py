@@ -197,7 +197,7 @@ def usd_of(units: int) -> Decimal:
     Examples
     --------
     >>> usd_of(75_000)
-    Decimal('0.000000075')
+    Decimal('7.5E-8')
     """
     usd = Decimal(units).scaleb(-_EXPONENT)
-    return usd.quantize(Decimal(1)) if usd == usd.to_integral_value() else usd.normalize()
+    return Decimal(f"{usd.normalize():f}")

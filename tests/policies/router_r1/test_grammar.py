@@ -37,6 +37,9 @@ def test_what_is_written_is_what_is_read(thoughts, query, name):
     read = read_turn(turn, OFFERED)
     if name == "llama3" and query.lstrip().startswith("8b:"):
         return  # that is the other candidate's name
+    if read.invalid and "placeholder" in read.invalid:
+        assert any(word in query.lower() for word in ("llm-name", "your-query", "your query"))
+        return
     assert read.well_formed or "thought" in str(read.faults)
     assert read.searches == (search(name, query),)
     assert read.thoughts == tuple(thought.strip() for thought in thoughts)

@@ -158,14 +158,14 @@ class Delivery:
     # ---- who is asked -------------------------------------------------------------------------
 
     async def _first(self) -> int:
-        """Return the instance to ask first; wait when all of them rest after a 429."""
+        """Return the instance to ask first; wait when all rest after a 429, if calls may wait."""
         up, request = self.up, self.trace.request
         place = up.instances.choose(self.call, request)
         while place is None:
             rest_s = up.instances.wait_s()
             if rest_s is None:
                 raise BackendError(f"no instance is fit to be asked: {up.instances.why_out()}")
-            if rest_s > min(_LONGEST_WAIT_S, self._time_left(0)):
+            if not up.retries or rest_s > min(_LONGEST_WAIT_S, self._time_left(0)):
                 why = f"no instance is fit to be asked: {up.instances.why_out()}"
                 raise RateLimitError(why, status=429, retry_after_s=rest_s)
             await up.sleep(rest_s)
