@@ -13,7 +13,15 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
     and slower steps.
     """
     if model == "tiny":
-        return RunPlan(task=task, model=model, seed=seed)
+        return RunPlan(
+            task=task,
+            model=model,
+            seed=seed,
+            teachers=("random", "mixed", "mixed"),
+            imitation=Imitation(steps=1_300),
+            reinforcement=Reinforcement(steps=120, learning_rate=3e-4),
+            judged=200,
+        )
     return RunPlan(
         task=task,
         model=model,
