@@ -52,7 +52,7 @@ def supervise(work: Callable[..., None], arguments: Mapping[str, Any], *, count:
     Raises
     ------
     SystemExit
-        With the status of a worker that died before any had started well: it has said why.
+        With the status of a worker that ended before any had started well: it has said why.
     """
     _Supervisor(work, arguments, count).run()
 
@@ -142,8 +142,9 @@ class _Supervisor:
             if self._stopping:
                 continue
             now = time.monotonic()
-            if not self._settled and now - worker.since < _SETTLED_S:
-                raise SystemExit(process.exitcode if (process.exitcode or 0) > 0 else 1)
+            gave_up = (process.exitcode or 0) >= 0  # somebody else's signal says nothing of it
+            if gave_up and not self._settled and now - worker.since < _SETTLED_S:
+                raise SystemExit(process.exitcode or 1)
             lived = now - worker.since >= _SETTLED_S
             worker.pause_s = 0.5 if lived else min(2 * worker.pause_s, _LONGEST_PAUSE_S)
             worker.due = now + worker.pause_s
