@@ -45,6 +45,9 @@ __all__ = ["Result", "Run", "RunPlan", "judge"]
 _SAMPLED: JsonObject = {"temperature": 1.0}
 _GREEDY: JsonObject = {"temperature": 0}
 
+_ORDER = ("before", "optimum", "sft", "rl")
+"""The stages as a reader wants them."""
+
 _UNTRAINED = 40
 """Questions on which a model is judged before any training: it talks until every limit."""
 
@@ -167,7 +170,7 @@ class Run:
         return Result(
             folder=self.folder / "rl",
             policy=self.game.policy,
-            stages=self._stages(),
+            stages={name: self._stages()[name] for name in _ORDER},
             alarms=self.alarms,
         )
 
