@@ -7,7 +7,6 @@ copied beside it; so the file can be queried with SQL, and exported line by line
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from polyroute.records.chain import Entry, Head, Problem, Verdict, verify_chain
 from polyroute.records.record import Draft, Record, Sealed, Status
 from polyroute.records.store import no_such_record, one_of, policy_name, private_folder
 from polyroute.records.tombstone import Reason, Tombstone
+from polyroute.sqlite_file import prepare, transaction
 
 __all__ = ["SqliteStore"]
 
@@ -97,7 +97,7 @@ class SqliteStore:
         with self._lock, self._attributed(f"the record {record.id!r} is lost: "):
             connection = self._open(write=True)
             assert connection is not None, "opening for writing makes the file"
-            with _transaction(connection):
+            with transaction(connection):
                 sealed = self._insert(connection, draft, _head(connection) or _last(connection))
                 _set_head(connection, sealed)
                 return sealed.record
@@ -114,7 +114,7 @@ class SqliteStore:
             with self._lock, self._attributed():
                 connection = self._open(write=True)
                 assert connection is not None, "opening for writing makes the file"
-                with _transaction(connection):
+                with transaction(connection):
                     refused |= self._insert_all(connection, drafts)
         except RecordError as error:
             return dict.fromkeys((record.id for record in records), error)
@@ -258,7 +258,7 @@ class SqliteStore:
             connection = self._open(write=True)
             assert connection is not None, "opening for writing makes the file"
             connection.execute("PRAGMA secure_delete=ON")
-            with _transaction(connection):
+            with transaction(connection):
                 for record in found:
                     line = Tombstone.of(record, reason).line().decode()
                     connection.execute(change, (_PURGED, line, record.number))
@@ -294,7 +294,7 @@ class SqliteStore:
         try:
             connection.text_factory = _text
             if write:
-                _set_up(connection)
+                prepare(connection, _SCHEMA, seconds=_BUSY_S)
         except BaseException:
             connection.close()
             raise
@@ -352,36 +352,6 @@ class SqliteStore:
                 continue
             if row is not None:
                 yield _entry(row)
-
-
-def _set_up(connection: sqlite3.Connection) -> None:
-    """Make the tables, when another process is not making them at the same moment."""
-    deadline = time.monotonic() + _BUSY_S
-    while True:
-        try:
-            # SQLite does not wait by itself when two processes change the journal mode
-            connection.execute("PRAGMA journal_mode=WAL")
-            break
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-    connection.execute("PRAGMA synchronous=NORMAL")
-    with _transaction(connection):
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # a full disk has ended the transaction already
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _one(connection: sqlite3.Connection, query: str, *values: object) -> tuple[object, ...] | None:

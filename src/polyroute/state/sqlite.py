@@ -5,12 +5,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from polyroute.errors import StateError
+from polyroute.sqlite_file import prepare, transaction
 from polyroute.state.shared import GRACE_S, Hold, Taken
 
 __all__ = ["SqliteState"]
@@ -108,7 +108,7 @@ class SqliteState:
         try:
             with self._lock:
                 connection = self._connection or self._open()
-                with _transaction(connection):
+                with transaction(connection):
                     result = work(connection)
                     self._sweep(connection)
                     return result
@@ -125,7 +125,7 @@ class SqliteState:
             self.path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False
         )
         try:
-            _set_up(connection, time.monotonic() + self._timeout_s)
+            prepare(connection, _SCHEMA, seconds=self._timeout_s)
         except BaseException:
             connection.close()
             raise
@@ -139,34 +139,6 @@ class SqliteState:
         self._swept = now
         for table in ("counters", "leases", "remembered"):
             connection.execute(f"DELETE FROM {table} WHERE expires_at <= ?", (now,))
-
-
-def _set_up(connection: sqlite3.Connection, deadline: float) -> None:
-    """Make the tables, also when another process is changing the journal at that moment."""
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            break
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-    connection.execute("PRAGMA synchronous=NORMAL")
-    with _transaction(connection):
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # a full disk has ended the transaction already
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _take(connection: sqlite3.Connection, id: str, holds: Sequence[Hold], now: float) -> Taken:
