@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from polyroute.gateway.errors import InvalidError
+from polyroute.gateway.shapes.translation import Translation, unsayable
 from polyroute.types import Json, JsonObject
 
 __all__ = ["SCHEMA", "params"]
@@ -103,33 +104,13 @@ def params(wire: JsonObject) -> dict[str, Json]:
     InvalidError
         With the name of a field that chat completions cannot express.
     """
-    _refuse(wire)
-    said: dict[str, Json] = {}
-    for name, value in wire.items():
-        if name in _OURS or name in _ONLY or (value is None and name in SCHEMA["properties"]):
-            continue
-        translate = _TRANSLATED.get(name)
-        if translate is None:
-            said[name] = value
-        else:
-            said |= translate(value)
-    return said
-
-
-def _refuse(wire: JsonObject) -> None:
-    for name, allowed in _ONLY.items():
-        value = wire.get(name)
-        if value is not None and value not in allowed:
-            raise _unsayable(name)
-    for name, instead in _ELSEWHERE.items():
-        if name in wire:
-            raise InvalidError(f"{name} is no field of this endpoint; use {instead}", param=name)
+    return _FIELDS.params(wire)
 
 
 def _metadata(value: JsonObject) -> dict[str, Json]:
     for name in value:
         if name != "user_id":
-            raise _unsayable(f"metadata.{name}")
+            raise unsayable(f"metadata.{name}")
     return {} if value.get("user_id") is None else {"user": value["user_id"]}
 
 
@@ -144,7 +125,7 @@ def _output_config(value: JsonObject) -> dict[str, Json]:
             schema = {"name": "answer", "schema": item.get("schema"), "strict": True}
             said["response_format"] = {"type": "json_schema", "json_schema": schema}
         else:
-            raise _unsayable(f"output_config.{name}")
+            raise unsayable(f"output_config.{name}")
     return said
 
 
@@ -154,7 +135,7 @@ def _stop(value: Sequence[str]) -> dict[str, Json]:
 
 def _thinking(value: JsonObject) -> dict[str, Json]:
     if value["type"] != "disabled":
-        raise _unsayable("thinking", "; ask for output_config.effort instead")
+        raise unsayable("thinking", advice="ask for output_config.effort instead")
     return {}
 
 
@@ -162,7 +143,7 @@ def _tool_choice(value: JsonObject) -> dict[str, Json]:
     said: dict[str, Json] = {}
     for name in value:
         if name not in ("type", "name", "disable_parallel_tool_use"):
-            raise _unsayable(f"tool_choice.{name}")
+            raise unsayable(f"tool_choice.{name}")
     if value.get("disable_parallel_tool_use") is not None:
         said["parallel_tool_calls"] = not value["disable_parallel_tool_use"]
     if value["type"] in _CHOICES:
@@ -178,7 +159,7 @@ def _tools(value: Sequence[JsonObject]) -> dict[str, Json]:
 
 def _tool(tool: JsonObject, place: str) -> dict[str, Json]:
     if tool.get("type") not in (None, "custom"):
-        raise _unsayable(f"{place}.type")
+        raise unsayable(f"{place}.type")
     if "input_schema" not in tool:
         raise InvalidError(f"{place}.input_schema is missing", param=f"{place}.input_schema")
     function: dict[str, Json] = {"name": tool["name"]}
@@ -193,24 +174,22 @@ def _tool(tool: JsonObject, place: str) -> dict[str, Json]:
         elif name == "cache_control":
             said[name] = item
         else:
-            raise _unsayable(f"{place}.{name}")
+            raise unsayable(f"{place}.{name}")
     return said
 
 
-_TRANSLATED = {
-    "max_tokens": lambda value: {"max_completion_tokens": value},
-    "metadata": _metadata,
-    "output_config": _output_config,
-    "stop_sequences": _stop,
-    "thinking": _thinking,
-    "tool_choice": _tool_choice,
-    "tools": _tools,
-}
-
-
-def _unsayable(place: str, advice: str = "; leave it out") -> InvalidError:
-    return InvalidError(
-        f"{place} cannot be carried out here: candidates are asked by chat completions, which "
-        f"have no such thing{advice}",
-        param=place,
-    )
+_FIELDS = Translation(
+    ours=_OURS,
+    only=_ONLY,
+    elsewhere=_ELSEWHERE,
+    translated={
+        "max_tokens": lambda value: {"max_completion_tokens": value},
+        "metadata": _metadata,
+        "output_config": _output_config,
+        "stop_sequences": _stop,
+        "thinking": _thinking,
+        "tool_choice": _tool_choice,
+        "tools": _tools,
+    },
+    known=SCHEMA["properties"],
+)

@@ -7,6 +7,7 @@ it came, it is answered by the gateway itself, or the request is refused by the 
 from collections.abc import Mapping, Sequence
 
 from polyroute.gateway.errors import InvalidError
+from polyroute.gateway.shapes.translation import Translation, unsayable
 from polyroute.types import Json, JsonObject
 
 __all__ = ["SCHEMA", "params"]
@@ -116,42 +117,20 @@ def params(wire: JsonObject) -> dict[str, Json]:
     InvalidError
         With the name of a field that chat completions cannot express.
     """
-    _refuse(wire)
-    said: dict[str, Json] = {}
-    for name, value in wire.items():
-        if name in _OURS or name in _ONLY:
-            continue
-        if value is None and name in SCHEMA["properties"]:
-            continue
-        translate = _TRANSLATED.get(name)
-        if translate is None:
-            said[name] = value
-        else:
-            said |= translate(value)
-    return said
-
-
-def _refuse(wire: JsonObject) -> None:
-    for name, allowed in _ONLY.items():
-        value = wire.get(name)
-        if value is not None and value not in allowed:
-            raise _unsayable(name)
-    for name, instead in _ELSEWHERE.items():
-        if name in wire:
-            raise InvalidError(f"{name} is no field of a response; use {instead}", param=name)
+    return _FIELDS.params(wire)
 
 
 def _include(value: Sequence[str]) -> dict[str, Json]:
     for k, item in enumerate(value):
         if item not in _INCLUDED:
-            raise _unsayable(f"include[{k}]", item)
+            raise unsayable(f"include[{k}]", item)
     return {"logprobs": True} if _LOGPROBS in value else {}
 
 
 def _reasoning(value: JsonObject) -> dict[str, Json]:
     for name, item in value.items():
         if name != "effort" and item is not None:
-            raise _unsayable(f"reasoning.{name}")
+            raise unsayable(f"reasoning.{name}")
     effort = value.get("effort")
     return {} if effort is None else {"reasoning_effort": effort}
 
@@ -159,7 +138,7 @@ def _reasoning(value: JsonObject) -> dict[str, Json]:
 def _text(value: JsonObject) -> dict[str, Json]:
     for name in value:
         if name not in ("format", "verbosity"):
-            raise _unsayable(f"text.{name}")
+            raise unsayable(f"text.{name}")
     said: dict[str, Json] = {}
     if value.get("verbosity") is not None:
         said["verbosity"] = value["verbosity"]
@@ -175,7 +154,7 @@ def _text(value: JsonObject) -> dict[str, Json]:
 def _stream_options(value: JsonObject) -> dict[str, Json]:
     for name, item in value.items():
         if name != "include_obfuscation" or item:
-            raise _unsayable(f"stream_options.{name}")
+            raise unsayable(f"stream_options.{name}")
     return {}
 
 
@@ -186,7 +165,7 @@ def _tools(value: Sequence[JsonObject]) -> dict[str, Json]:
 def _tool(tool: JsonObject, place: str) -> dict[str, Json]:
     kind = tool["type"]
     if kind not in ("function", "custom"):
-        raise _unsayable(f"{place}.type", kind)
+        raise unsayable(f"{place}.type", kind)
     if "name" not in tool:
         raise InvalidError(f"{place}.name is missing", param=f"{place}.name")
     said = {key: item for key, item in tool.items() if key != "type"}
@@ -214,13 +193,13 @@ def _tool_choice(value: str | JsonObject) -> dict[str, Json]:
         tools = [_named(tool, k) for k, tool in enumerate(value["tools"])]
         allowed = {"mode": value.get("mode", "auto"), "tools": tools}
         return {"tool_choice": {"type": kind, kind: allowed}}
-    raise _unsayable("tool_choice.type", kind)
+    raise unsayable("tool_choice.type", kind)
 
 
 def _named(tool: Json, k: int) -> dict[str, Json]:
     place = f"tool_choice.tools[{k}]"
     if not isinstance(tool, Mapping) or tool.get("type") not in ("function", "custom"):
-        raise _unsayable(place)
+        raise unsayable(place)
     if not isinstance(tool.get("name"), str):
         raise InvalidError(f"{place}.name is missing", param=f"{place}.name")
     kind = tool["type"]
@@ -231,22 +210,19 @@ def _top_logprobs(value: int) -> dict[str, Json]:
     return {"logprobs": True, "top_logprobs": value} if value else {}
 
 
-_TRANSLATED = {
-    "include": _include,
-    "max_output_tokens": lambda value: {"max_completion_tokens": value},
-    "reasoning": _reasoning,
-    "stream_options": _stream_options,
-    "text": _text,
-    "tool_choice": _tool_choice,
-    "tools": _tools,
-    "top_logprobs": _top_logprobs,
-}
-
-
-def _unsayable(place: str, what: Json = None) -> InvalidError:
-    named = place if what is None else f"{place} {what!r:.80}"
-    return InvalidError(
-        f"{named} cannot be carried out here: candidates are asked by chat completions, which "
-        "have no such thing; leave it out",
-        param=place,
-    )
+_FIELDS = Translation(
+    ours=_OURS,
+    only=_ONLY,
+    elsewhere=_ELSEWHERE,
+    translated={
+        "include": _include,
+        "max_output_tokens": lambda value: {"max_completion_tokens": value},
+        "reasoning": _reasoning,
+        "stream_options": _stream_options,
+        "text": _text,
+        "tool_choice": _tool_choice,
+        "tools": _tools,
+        "top_logprobs": _top_logprobs,
+    },
+    known=SCHEMA["properties"],
+)
