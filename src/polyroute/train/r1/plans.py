@@ -1,4 +1,7 @@
-"""The numbers that worked, by model: what a run does when it is told nothing else."""
+"""Where a run starts, by model: what it does when it is told nothing else.
+
+What came of these numbers, and what did not, is in ``docs/benchmarks/router_r1.md``.
+"""
 
 from polyroute.train.r1.recipe import Imitation, Lora, Reinforcement
 from polyroute.train.r1.run import RunPlan
@@ -40,7 +43,7 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             steps=24,
             questions=5,
             group=8,
-            micro_batch=8,
+            micro_batch=4,  # 8 held 14 GB
             learning_rate=5e-5,
             half=True,
             save_every=4,
