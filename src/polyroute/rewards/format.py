@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 
+from polyroute.continuation import with_end
 from polyroute.decision import Route
 from polyroute.pool import Pool
 from polyroute.trace import Reply, Trace
@@ -152,8 +153,7 @@ def own_turns(trace: Trace) -> tuple[str, ...]:
     """Return what the policy itself wrote, turn by turn, each cut after its first action.
 
     The order of the cut is the reference's: at the first ``</search>``, else at the first
-    ``</answer>``. The tag at which generation stopped (``Reply.fields["stop"]``; where a backend
-    does not say, the tag that is open) is put back where it was left out.
+    ``</answer>``. The tag at which generation stopped is put back where it was left out.
     """
     replies = (
         reply
@@ -198,17 +198,12 @@ _PLACEHOLDERS = ("llm-name", "your-query")
 
 
 def _turn(reply: Reply) -> str:
-    text = reply.text
+    text = with_end(reply, _ENDS)
     for end in _ENDS:
         before, found, _ = text.partition(end)
         if found:
             return before + found
-    if reply.finish_reason != "stop":  # cut short, so nothing was taken off
-        return text
-    if "stop" in reply.fields:
-        stop = reply.fields["stop"]
-        return text + stop if stop in _ENDS else text
-    return text + next((end for end in _ENDS if end.replace("/", "") in text), "")
+    return text
 
 
 def _query_case(search: str) -> Case | None:

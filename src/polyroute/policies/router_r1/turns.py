@@ -8,6 +8,7 @@ really sent and sampled.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from polyroute.continuation import with_end
 from polyroute.decision import Call, Route
 from polyroute.policies.router_r1.grammar import Dialect, Turn, read_turn
 from polyroute.pool import Pool
@@ -96,25 +97,13 @@ def turns(
 def said(reply: Reply) -> str:
     """Return what the router model wrote, with the closing tag that ended it.
 
-    A server takes the stop string off (llama.cpp) or leaves it (vLLM, when told to). Where it says
-    which string ended the turn (``fields["stop"]``) that one is put back; where it says nothing,
-    the tag that is open. A turn that was cut by its token limit stays cut. Text after an action is
-    dropped: a server without stop strings would let the model invent the reply.
+    Text after an action is dropped: a server without stop strings would let the model invent the
+    reply.
     """
-    text = reply.text
+    text = with_end(reply, _CLOSING)
     ends = [text.find(tag) + len(tag) for tag in _CLOSING if tag in text]
-    if ends:
-        end = min(ends)
-        return text[:end] if text[end:].strip() else text
-    if reply.finish_reason != "stop":
-        return text
-    if "stop" in reply.fields:
-        stop = reply.fields["stop"]
-        return text + stop if stop in _CLOSING else text
-    for closing in _CLOSING:
-        if closing.replace("/", "") in text:
-            return text + closing
-    return text
+    end = min(ends, default=len(text))
+    return text[:end] if text[end:].strip() else text
 
 
 def is_own(step: Step) -> bool:
