@@ -1,13 +1,17 @@
 """``POST /v1/embeddings``: passed through, bounded, billed and recorded."""
 
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
 import openai
 import pytest
+from starlette.testclient import TestClient
 
 from polyroute import config
 from polyroute.errors import ConfigError
+from polyroute.gateway.app import create_app
+from polyroute.records.jsonl import JsonlStore
 
 
 @pytest.mark.parametrize("given", ["hello", ["hello"], ["a", "bc"], [1, 2, 3], [[1, 2], [3]]])
@@ -97,3 +101,60 @@ def test_they_are_configured_in_a_section_of_their_own() -> None:
     assert "small" not in setup.pool.ids
     with pytest.raises(ConfigError, match="in the pool too"):
         config.build(config.parse(_FILE.replace("NAME", "chat"), name="f"))
+
+
+_PLACES = """
+pool: [{id: chat, backend: {name: scripted, say: "builtins:max"}}]
+policy: cheapest
+records: {store: jsonl, path: PATH}
+fallbacks: {down: [vectors]}
+embeddings:
+  - id: vectors
+    price: {input: 0.02}
+    backend:
+      name: openai_embeddings
+      transport: plain
+      balance: weighted
+      health: {in_a_row: 1, open_s: 1000}
+      instances:
+        - {url: URL, model: down-503, name: a, weight: 5}
+        - {url: URL, model: small, name: b}
+  - id: down
+    price: {input: 1}
+    backend:
+      name: openai_embeddings
+      retries: 0
+      instances: [{url: URL, model: down-503, name: c}]
+"""
+
+
+def test_they_are_balanced_found_out_and_replaced_as_candidates_are(
+    upstream: Any, tmp_path: Any
+) -> None:
+    text = _PLACES.replace("URL", upstream.url).replace("PATH", str(tmp_path / "r.jsonl"))
+    setup = config.build(config.parse(text, name="f"))
+    said = []
+    with TestClient(create_app(setup)) as client:
+        for model in ("vectors", "vectors", "down"):
+            reply = client.post("/v1/embeddings", json={"model": model, "input": "x"})
+            assert reply.status_code == 200, reply.text
+            said.append(reply.json())
+        health = client.get("/health").json()["instances"]
+    first, second, other = (one["polyroute"] for one in said)
+    assert [one["calls"][0]["instance"] for one in (first, second)] == ["b", "b"]
+    assert health == {"vectors": {"fit": 1, "of": 2}, "down": {"fit": 1, "of": 1}}
+    assert said[2]["model"] == "vectors"
+    assert [call["model"] for call in other["calls"]] == ["down", "vectors"]
+    with closing(JsonlStore(tmp_path / "r.jsonl")) as records:
+        kept = [records.get(one["trace_id"]) for one in (first, second, other)]
+    assert [record.trace().replies[0].attempts for record in kept[:2]] == [2, 1]
+    assert [record.bill.usd for record in kept] == [Decimal("0.0000001")] * 3
+
+
+@pytest.mark.parametrize(
+    "wrong", ["{vectors: [chat]}", "{vectors: {to: [down], first_token_s: 1}}"]
+)
+def test_a_fallback_of_vectors_is_another_that_gives_them(wrong: str) -> None:
+    text = _PLACES.replace("URL", "http://127.0.0.1:1/v1").replace("{down: [vectors]}", wrong)
+    with pytest.raises(ConfigError, match=r"fallbacks\.vectors"):
+        config.build(config.parse(text.replace("PATH", "/nowhere/r.jsonl"), name="f"))

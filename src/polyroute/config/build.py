@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from polyroute.config.fallbacks import FallbackSettings
 from polyroute.config.settings import CardSettings, RecordSettings, Settings
 from polyroute.config.state import StateSettings
 from polyroute.errors import ConfigError, UnknownModelError
@@ -109,7 +110,7 @@ def build(settings: Settings) -> Setup:
         embedders=embedders,
         first_token_s={
             pool.card(card).id: one.first_token_s
-            for card, one in settings.fallbacks.items()
+            for card, one in _fallbacks(settings)
             if one.first_token_s is not None
         },
     )
@@ -128,6 +129,13 @@ def cards_of(settings: Settings) -> Pool:
 
 
 def _embeddings_of(settings: Settings, pool: Pool) -> Pool | None:
+    """Return the pool of the embedding models; `None` when there are none.
+
+    Raises
+    ------
+    ConfigError
+        If a name is in the pool too, or a fallback of one cannot be.
+    """
     if not settings.embeddings:
         return None
     # vectors are no completion: what they cost is bounded by the prompt alone
@@ -137,6 +145,16 @@ def _embeddings_of(settings: Settings, pool: Pool) -> Pool | None:
         for name in (card.id, *card.aliases):
             if name in names:
                 raise ConfigError(f"embeddings.{card.id}: {name!r} is in the pool too; rename one")
+    for name, one in settings.fallbacks.items():
+        if not _of_vectors(name, settings):
+            continue
+        if one.first_token_s is not None:
+            raise ConfigError(f"fallbacks.{name}.first_token_s: vectors are not streamed")
+        for other in one.to:
+            if other not in cards.ids:
+                raise ConfigError(
+                    f"fallbacks.{name}: {other!r} is not under embeddings; vectors come from there"
+                )
     return cards
 
 
@@ -150,11 +168,22 @@ def state_folder() -> Path:
 
 
 def with_fallbacks(spec: Mapping[str, Json], settings: Settings) -> Mapping[str, Json]:
-    """Return the specification of a policy with the fallbacks that `settings` declare around it."""
-    if not settings.fallbacks:
+    """Return the specification of a policy with the fallbacks that `settings` declare around it.
+
+    Those of embedding models are none of it: policies do not ask these.
+    """
+    declared = [one.spec(card) for card, one in _fallbacks(settings)]
+    if not declared:
         return spec
-    declared = [one.spec(card) for card, one in settings.fallbacks.items()]
     return {"name": "with_fallbacks", "policy": spec, "fallbacks": declared}
+
+
+def _fallbacks(settings: Settings) -> list[tuple[str, FallbackSettings]]:
+    return [one for one in settings.fallbacks.items() if not _of_vectors(one[0], settings)]
+
+
+def _of_vectors(name: str, settings: Settings) -> bool:
+    return any(name in (card.id, *card.aliases) for card in settings.embeddings)
 
 
 def _check_cards(spec: Mapping[str, Json], pool: Pool, *, where: str) -> None:

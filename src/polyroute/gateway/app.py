@@ -117,7 +117,8 @@ def create_app(
     chat = Endpoint(gateway, Chat(server.rounds))
     embedders = Embedders(setup)
     vectors = Endpoint(embedders.gateway(gateway), Embeddings(any=embedders.any))
-    instances = {id: each for id, each in setup.backends.items() if isinstance(each, HasInstances)}
+    backends = {**setup.backends, **setup.embedders}
+    instances = {id: each for id, each in backends.items() if isinstance(each, HasInstances)}
     pages = _Pages(setup, catalogue, keeper, embedders, instances)
 
     @asynccontextmanager

@@ -7,7 +7,7 @@ would choose it, for it is cheap; and the vectors of two of them cannot be compa
 from dataclasses import replace
 
 from polyroute.backends.by_card import ByCard
-from polyroute.config import Setup
+from polyroute.config import Settings, Setup
 from polyroute.gateway.asked import Reader
 from polyroute.gateway.catalogue import Catalogue
 from polyroute.gateway.endpoint import Gateway
@@ -31,7 +31,12 @@ class Embedders:
         self._catalogue: Catalogue | None = None
         if setup.embeddings is not None:
             self._setup = replace(
-                setup, pool=setup.embeddings, backends=setup.embedders, specs={}, built={}
+                setup,
+                settings=_of_their_own(setup.settings),
+                pool=setup.embeddings,
+                backends=setup.embedders,
+                specs={},
+                built={},
             )
             self._catalogue = Catalogue(self._setup)
 
@@ -64,3 +69,11 @@ class Embedders:
     async def close(self) -> None:
         """Close their backends."""
         await self._backend.close()
+
+
+def _of_their_own(settings: Settings) -> Settings:
+    """Return `settings` as those of a server whose pool the embedding models are."""
+    cards = settings.embeddings
+    names = {name for card in cards for name in (card.id, *card.aliases)}
+    declared = {name: one for name, one in settings.fallbacks.items() if name in names}
+    return settings.model_copy(update={"pool": cards, "embeddings": (), "fallbacks": declared})

@@ -10,11 +10,13 @@ import asyncio
 import os
 import random
 from dataclasses import dataclass
+from typing import ClassVar
 
 from polyroute.backends.chat_completion import parse
 from polyroute.backends.openai import plain
 from polyroute.backends.openai.delivery import Delivery, Hedge, Hedging, Upstreams
 from polyroute.backends.openai.exchange import read_body, refusal
+from polyroute.backends.openai.form import CHAT, Form
 from polyroute.backends.openai.instance import Instance
 from polyroute.backends.openai.over_aiohttp import OverAiohttp
 from polyroute.backends.openai.transport import (
@@ -25,7 +27,6 @@ from polyroute.backends.openai.transport import (
     TransportName,
     in_words,
 )
-from polyroute.backends.openai.turn import path_of
 from polyroute.balance.health import Health
 from polyroute.balance.instances import Instances, InstanceState
 from polyroute.balance.round_robin import RoundRobin
@@ -100,6 +101,8 @@ class OpenAI:
     OpenAI(Instance('127.0.0.1:8000/v1', model='small', key_env=None))
     """
 
+    _form: ClassVar[Form] = CHAT
+
     def __init__(
         self,
         *,
@@ -111,7 +114,7 @@ class OpenAI:
         hedge: Hedge | None = None,
     ) -> None:
         if not instances:
-            raise ConfigError("the backend 'openai' needs one instance or more, got none")
+            raise ConfigError("a backend over HTTP needs one instance or more, got none")
         if retries < 0:
             raise ConfigError(f"retries must be 0 or more, got {retries!r}")
         self._configured = tuple(instances)
@@ -126,6 +129,7 @@ class OpenAI:
         self._sleep = asyncio.sleep
         self._random = random.random
         self._upstreams = Upstreams(
+            form=self._form,
             configured=self._configured,
             instances=self._instances,
             retries=retries,
@@ -137,7 +141,7 @@ class OpenAI:
         )
 
     def __repr__(self) -> str:
-        return f"OpenAI({', '.join(map(repr, self._configured))})"
+        return f"{type(self).__name__}({', '.join(map(repr, self._configured))})"
 
     def missing_keys(self) -> tuple[str, ...]:
         """Names of the environment variables that should hold a key and hold none."""
@@ -257,7 +261,7 @@ class OpenAI:
         key = instance.key()
         known = self._addresses.get(place)
         if known is None or known[0] != key:
-            url = instance.endpoint(path_of(instance))
+            url = instance.endpoint(self._form.path(instance))
             address = Address(url, instance.request_headers(), instance.connect_s)
             known = self._addresses[place] = (key, address)
         return known[1]

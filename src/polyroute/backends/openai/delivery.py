@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from polyroute.backends.openai.exchange import Exchange
+from polyroute.backends.openai.form import Form
 from polyroute.backends.openai.instance import Instance
 from polyroute.backends.openai.transport import Address, Transport
 from polyroute.balance.instances import Instances
@@ -104,6 +105,7 @@ class Hedging:
 class Upstreams:
     """What all calls of one backend share."""
 
+    form: Form
     configured: tuple[Instance, ...]
     instances: Instances
     retries: int
@@ -244,6 +246,7 @@ class Delivery:
             address=address,
             start=self.start,
             attempt=self.attempt,
+            form=up.form,
         )
 
     async def send(self, place: int, exchange: Exchange) -> Reply:

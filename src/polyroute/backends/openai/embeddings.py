@@ -5,154 +5,51 @@ and recorded like any other. The texts are the request's messages; the vectors a
 raw body, and in no record.
 """
 
-import asyncio
-import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-from polyroute.backends.chat_completion import answered_by, parse, read_usage
-from polyroute.backends.openai.exchange import read_body, refusal
+from polyroute.backends.chat_completion import Completion, read_usage
+from polyroute.backends.openai.backend import OpenAI
+from polyroute.backends.openai.form import Form
 from polyroute.backends.openai.instance import Instance
-from polyroute.backends.openai.over_aiohttp import OverAiohttp
-from polyroute.backends.openai.transport import (
-    Address,
-    ConnectTimeoutError,
-    TransportError,
-    in_words,
-)
 from polyroute.decision import Call
-from polyroute.errors import BackendError, ConfigError, UpstreamTimeoutError
-from polyroute.protocols import Emit
-from polyroute.trace import Reply, Trace
-from polyroute.types import Json, Message
+from polyroute.errors import BackendError
+from polyroute.types import Json, Message, Request
 
 __all__ = ["Embeddings", "as_input", "as_messages"]
 
-_KEEP_ALIVE_S = 4.0
+
+def _body(call: Call, request: Request, *, model: str, instance: Instance, stream: bool) -> bytes:
+    params = {
+        key: value
+        for key, value in call.merged_params(request).items()
+        if key != "max_tokens"  # the loop's own bound: vectors are no completion
+    }
+    wire = {"model": model, "input": as_input(call.messages(request)), **params}
+    return json.dumps(wire).encode("ascii")
 
 
-class Embeddings:
-    """Ask one embedding model through its instances, in turn.
+def _read(wire: Mapping[str, Json]) -> Completion:
+    if not isinstance(wire.get("data"), list):
+        raise BackendError("the body holds no list of vectors", kind="invalid_reply", billed=True)
+    said, model = wire.get("usage"), wire.get("model")
+    counted = {**said, "completion_tokens": 0} if isinstance(said, Mapping) else None
+    return Completion(
+        finish_reason="stop",
+        usage=read_usage(counted),
+        model=model if isinstance(model, str) else None,
+    )
 
-    Parameters
-    ----------
-    instances : tuple of Instance
-        Where the model is served; at least one.
-    retries : int, default=2
-        How often a call may be sent again, each time to the next instance, where the upstream
-        cannot have billed it.
 
-    Raises
-    ------
-    ConfigError
-        If there is no instance, or `retries` is negative.
+class Embeddings(OpenAI):
+    """Ask one embedding model through its instances.
+
+    The same backend as `OpenAI`, with the same parameters: transports, balancers, health, hedges.
+    Only what is asked for is another, and the reply's `raw` is the upstream's body.
     """
 
-    def __init__(self, *, instances: tuple[Instance, ...], retries: int = 2) -> None:
-        if not instances:
-            raise ConfigError("the backend 'openai_embeddings' needs one instance, got none")
-        if retries < 0:
-            raise ConfigError(f"retries must be 0 or more, got {retries!r}")
-        self._instances = tuple(instances)
-        self._retries = retries
-        self._turns = itertools.count()
-        self._transport: OverAiohttp | None = None
-
-    async def complete(self, call: Call, trace: Trace, emit: Emit | None = None) -> Reply:
-        """Ask for the vectors of the messages; `Reply.raw` is the upstream's body.
-
-        Raises
-        ------
-        BackendError
-            If there is no reply.
-        """
-        turn = next(self._turns)
-        attempt = 1
-        while True:
-            instance = self._instances[(turn + attempt - 1) % len(self._instances)]
-            try:
-                return await self._ask(instance, call, trace, attempt)
-            except BackendError as error:
-                safe = error.failure_kind in ("rate_limit", "unavailable", "timeout")
-                if attempt > self._retries or error.billed or not safe:
-                    raise
-            attempt += 1
-
-    async def close(self) -> None:
-        """Close all connections. The next call makes new ones."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.close()
-
-    async def _ask(self, instance: Instance, call: Call, trace: Trace, attempt: int) -> Reply:
-        card = trace.pool.card(call.model)
-        model = instance.model or card.id
-        params = {
-            key: value
-            for key, value in call.merged_params(trace.request).items()
-            if key != "max_tokens"  # the loop's own bound: vectors are no completion
-        }
-        body = {"model": model, "input": as_input(call.messages(trace.request)), **params}
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        wire = await self._send(instance, json.dumps(body).encode("ascii"))
-        said = wire.get("usage")
-        counted = {**said, "completion_tokens": 0} if isinstance(said, Mapping) else None
-        return Reply(
-            model=call.model,
-            usage=read_usage(counted),
-            seconds=loop.time() - start,
-            answered_by=answered_by(wire.get("model"), asked=model, card=card),
-            instance=instance.label,
-            attempts=attempt,
-            finish_reason="stop",
-            raw=wire,
-        )
-
-    async def _send(self, instance: Instance, body: bytes) -> dict[str, Json]:
-        """Send one request and read its answer; what goes wrong is typed, and has no key in it."""
-        sent = False
-
-        def note() -> None:
-            nonlocal sent
-            sent = True
-
-        address = Address(
-            instance.endpoint("embeddings"), instance.request_headers(), instance.connect_s
-        )
-        try:
-            async with asyncio.timeout(instance.total_s):
-                return await self._exchange(address, body, note)
-        except BackendError as error:
-            words = instance.secrets().hide(str(error))
-            error.args = (f"{instance.label}: {words}",)
-            raise
-        except (ConnectTimeoutError, TimeoutError) as error:
-            limit = instance.total_s if sent else instance.connect_s
-            failure: BackendError = UpstreamTimeoutError(
-                f"{instance.label}: no reply within {limit:g} s ({type(error).__name__})",
-                billed=sent,
-            )
-        except (TransportError, OSError) as error:
-            words = instance.secrets().hide(in_words(error))
-            failure = BackendError(f"{instance.label}: {words}", billed=sent)
-        raise failure
-
-    async def _exchange(
-        self, address: Address, body: bytes, note: Callable[[], None]
-    ) -> dict[str, Json]:
-        if self._transport is None:
-            self._transport = OverAiohttp(keep_alive_s=_KEEP_ALIVE_S)
-        answer = await self._transport.send("POST", address, body, note)
-        try:
-            if not 200 <= answer.status < 300:
-                raise await refusal(answer)
-            wire = parse(await read_body(answer))
-        finally:
-            answer.release()
-        if not isinstance(wire.get("data"), list):
-            raise BackendError("the body holds no list of vectors", kind="invalid_reply")
-        return wire
+    _form: ClassVar[Form] = Form(lambda _: "embeddings", _body, _read)
 
 
 def as_messages(given: Json) -> tuple[Message, ...]:

@@ -12,9 +12,9 @@ from polyroute.backends.chat_completion import (
     StreamedCompletion,
     answered_by,
     parse,
-    read_completion,
 )
 from polyroute.backends.openai.errors import read_retry_after, stream_error, upstream_error
+from polyroute.backends.openai.form import CHAT, Form
 from polyroute.backends.openai.instance import Instance
 from polyroute.backends.openai.sse import Event, EventReader
 from polyroute.backends.openai.transport import (
@@ -25,7 +25,7 @@ from polyroute.backends.openai.transport import (
     TransportError,
     in_words,
 )
-from polyroute.backends.openai.turn import as_chat, turn_body
+from polyroute.backends.openai.turn import as_chat
 from polyroute.decision import Call, Failure
 from polyroute.errors import BackendError, UpstreamTimeoutError
 from polyroute.protocols import Delta, Emit
@@ -58,6 +58,7 @@ class Exchange:
     """When the call began, by the clock of the event loop; earlier attempts are since then."""
     attempt: int = 1
     """Which sending of the call this is."""
+    form: Form = CHAT
     sent: bool = field(default=False, init=False)
     """Whether the request is on its way: from then on it may be billed."""
     _emitted: bool = field(default=False, init=False)
@@ -103,7 +104,7 @@ class Exchange:
 
     async def _ask(self, transport: Transport) -> Reply:
         stream = self.emit is not None
-        body = turn_body(
+        body = self.form.body(
             self.call,
             self.trace.request,
             model=self._model,
@@ -119,7 +120,7 @@ class Exchange:
                 if wire.get("error"):
                     raise stream_error(wire["error"])
                 wire = as_chat(wire, self.instance, self.call.prefix)
-                return self._reply(read_completion(wire), raw=wire)
+                return self._reply(self.form.read(wire), raw=wire)
             return await self._stream(answer, self.emit)
         finally:
             answer.release()

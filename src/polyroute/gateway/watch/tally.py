@@ -193,12 +193,16 @@ class Tally:
         Ids of the pool, in its order.
     policies : iterable of str
         Names of the configuration.
+    apart : tuple of str, optional
+        Ids of the cards that no policy chooses: embedding models.
     """
 
-    def __init__(self, cards: tuple[str, ...], policies: tuple[str, ...]) -> None:
+    def __init__(
+        self, cards: tuple[str, ...], policies: tuple[str, ...], apart: tuple[str, ...] = ()
+    ) -> None:
         names = dict.fromkeys((*policies, "fixed", OTHER))
         self.policies = {name: OfPolicy() for name in names}
-        self.cards = {card: OfCard() for card in cards}
+        self.cards = {card: OfCard() for card in (*cards, *apart)}
         self.share = Share(cards)
         self.running = 0
         """Requests that are being answered."""

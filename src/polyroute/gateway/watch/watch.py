@@ -46,7 +46,7 @@ class Watch:
     def __init__(self, setup: Setup, keeper: Keeper) -> None:
         settings = setup.settings.watch
         self._began: dict[str, tuple[float, float]] = {}
-        self.tally = Tally(setup.pool.ids, tuple(setup.specs))
+        self.tally = Tally(setup.pool.ids, tuple(setup.specs), tuple(setup.embedders))
         self.live = Live(texts=setup.settings.records.content == "full")
         counted = settings.metrics or settings.page
         self._tracing: Any = None
@@ -56,7 +56,10 @@ class Watch:
         if settings.metrics:
             self.routes.append(Route("/metrics", reads.metrics(Metrics(self.tally, keeper))))
         if settings.page:
-            timeline, instances = Timeline(setup.pool), Instances(setup.backends)
+            timeline, instances = (
+                Timeline(setup.pool),
+                Instances({**setup.backends, **setup.embedders}),
+            )
             around += [timeline, instances, self.live]
             self.routes += _page(reads.page(timeline, instances, self.live))
         if settings.log:
