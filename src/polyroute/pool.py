@@ -22,7 +22,9 @@ CardId: TypeAlias = Annotated[str, "the id of a card"]
 """A string that names a card. A parameter annotated so is checked against the pool when a
 configuration is built."""
 
-Kind: TypeAlias = Literal["model", "agent", "tool"]
+Kind: TypeAlias = Literal["model", "agent", "tool", "router"]
+"""A ``router`` is a model that was trained to route: the policy that it was trained with asks it,
+and no other policy does unless it names it."""
 Modality: TypeAlias = Literal["text", "image", "audio", "file"]
 
 _MILLION = Decimal(1_000_000)
@@ -247,6 +249,17 @@ class Pool(Sequence[ModelCard]):
     def ids(self) -> tuple[str, ...]:
         """All ids, in pool order."""
         return tuple(card.id for card in self._cards)
+
+    @property
+    def candidates(self) -> "Pool":
+        """The pool without routers; the whole pool when there is nothing else."""
+        others = [card for card in self._cards if card.kind != "router"]
+        return self if len(others) in (0, len(self)) else Pool(others)
+
+    @property
+    def answering(self) -> tuple[ModelCard, ...]:
+        """Models and agents: who takes any question, and is chosen from when nobody is named."""
+        return tuple(card for card in self._cards if card.kind in ("model", "agent"))
 
     def index_of(self, name: str) -> int:
         """Column of the card whose id or alias is exactly `name`.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyroute.backends.by_card import ByCard
-from polyroute.config import Setup, build, open_records, read, with_fallbacks
+from polyroute.config import Setup, build, open_records, read, why_not, with_fallbacks
 from polyroute.errors import ConfigError, RecordError, UnknownPluginError
 from polyroute.pool import Pool
 from polyroute.protocols import Backend, Policy
@@ -95,7 +95,7 @@ def choose(name: str | None, specs: Mapping[str, Mapping[str, Json]], pool: Pool
     UnknownPluginError
         If `name` is none of these; the message lists them and names the nearest.
     ConfigError
-        If the policy cannot be built.
+        If the policy cannot be built, or is a router that is not there.
     """
     name = name or "default"
     if name in specs:
@@ -104,6 +104,8 @@ def choose(name: str | None, specs: Mapping[str, Mapping[str, Json]], pool: Pool
         spec = {"name": name}
     elif any(name in (card.id, *card.aliases) for card in pool):
         spec = {"name": "fixed", "model": pool.card(name).id}
+    elif (why := why_not(name)) is not None:
+        raise ConfigError(why)
     else:
         known = [*specs, *names("policies"), *pool.ids]
         raise UnknownPluginError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from polyroute.backends.scripted import Scripted
-from polyroute.config import Setup
+from polyroute.config import Setup, left_out
 from polyroute.episode import run_episode
 from polyroute.errors import PolicyError, UnknownModelError
 from polyroute.types import Budget, Request
@@ -38,6 +38,7 @@ def findings(setup: Setup) -> list[Finding]:
         *(found for name in setup.specs for found in _rehearse(setup, name)),
         *_unknown_prices(setup),
         *_missing_keys(setup),
+        *_missing_routers(setup),
     ]
     return sorted(found, key=lambda finding: finding.level != "error")
 
@@ -52,6 +53,12 @@ def _missing_keys(setup: Setup) -> Iterator[Finding]:
         for name in backend.missing_keys() if isinstance(backend, _HasKeys) else ():
             problem = f"the environment variable {name} holds no key"
             yield Finding(f"pool.{id}", "warning", problem, f"export {name}=...")
+
+
+def _missing_routers(setup: Setup) -> Iterator[Finding]:
+    for name, why in left_out(setup.settings).items():
+        remedy = "only where it is wanted; otherwise drop it from 'routers'"
+        yield Finding(f"routers.{name}", "warning", why, remedy)
 
 
 def _unknown_prices(setup: Setup) -> Iterator[Finding]:

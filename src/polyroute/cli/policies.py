@@ -2,9 +2,10 @@
 
 import inspect
 
-from polyroute.cli.console import table, warn, write_json, write_table
+from polyroute.cli.console import note, table, warn, write_json, write_table
 from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson
+from polyroute.config import SHIPPED, why_not
 from polyroute.errors import ConfigError
 from polyroute.registry import load, names
 from polyroute.types import Json
@@ -30,6 +31,9 @@ def policies(as_json: AsJson = False) -> None:
         what = ", ".join(said["what"]) or "-"
         rows.add_row(said["name"], said["when"], what, said["how"], f"{said['does']}{papers}")
     write_table(rows)
+    for name, folder in SHIPPED.items():
+        there = f"{name}: a trained router_r1 that comes with polyroute; ask --policy {name}"
+        note(there if folder.is_dir() else why_not(name) or "")
 
 
 def _about(name: str) -> dict[str, Json] | None:

@@ -19,12 +19,14 @@ from polyroute.config.cache import CacheSettings, CategorySettings, SemanticSett
 from polyroute.config.fallbacks import FallbackSettings
 from polyroute.config.learning import LearningSettings
 from polyroute.config.read import DEFAULT, find, parse, read
+from polyroute.config.routers import SHIPPED, artifact_folder, left_out, why_not
 from polyroute.config.server import ServerSettings
 from polyroute.config.settings import (
     BudgetSettings,
     CardSettings,
     PriceSettings,
     RecordSettings,
+    RouterSettings,
     Settings,
 )
 from polyroute.config.state import StateSettings
@@ -34,10 +36,12 @@ from polyroute.config.watch import TracingSettings, WatchSettings
 __all__ = [
     # what a file says
     "AccessSettings", "BudgetSettings", "CardSettings", "FallbackSettings", "LearningSettings",
-    "PriceSettings", "RecordSettings", "ServerSettings", "Settings", "StateSettings", "TlsSettings",
-    "TracingSettings", "Usd", "WatchSettings",
+    "PriceSettings", "RecordSettings", "RouterSettings", "ServerSettings", "Settings",
+    "StateSettings", "TlsSettings", "TracingSettings", "Usd", "WatchSettings",
     "CacheSettings", "CategorySettings", "SemanticSettings",
     # reading and building
     "DEFAULT", "Setup", "build", "cards_of", "find", "open_records", "open_state", "parse",
     "read", "state_folder", "with_fallbacks",
+    # trained routers
+    "SHIPPED", "artifact_folder", "left_out", "why_not",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from polyroute.config.routers import with_routers
 from polyroute.config.settings import Settings
 from polyroute.errors import ConfigError
 from polyroute.spec import nearest
@@ -73,7 +74,7 @@ def parse(text: str, *, name: str) -> Settings:
     if not isinstance(content, dict):
         raise ConfigError(f"{name}: expected keys and values, got {type(content).__name__}")
     try:
-        return Settings.model_validate(content)
+        return with_routers(Settings.model_validate(content))
     except ValidationError as error:
         places = [problem["loc"] for problem in error.errors()]
         problems = "\n".join(

@@ -16,7 +16,10 @@ from polyroute.config.strict import Strict, Usd
 from polyroute.config.watch import WatchSettings
 from polyroute.pool import Kind, Modality
 
-__all__ = ["BudgetSettings", "CardSettings", "PriceSettings", "RecordSettings", "Settings"]
+__all__ = [
+    "BudgetSettings", "CardSettings", "PriceSettings", "RecordSettings", "RouterSettings",
+    "Settings",
+]  # fmt: skip
 
 
 class PriceSettings(Strict):
@@ -43,6 +46,17 @@ class CardSettings(Strict):
     latency_s: float | None = Field(None, ge=0)
     aliases: tuple[str, ...] = ()
     backend: str | dict[str, Any]
+
+
+class RouterSettings(Strict):
+    """A trained router of several rounds; its model joins the pool, and its policy the others."""
+
+    artifact: str
+    """Folder that ``polyroute train r1`` wrote, or the name of one that comes with polyroute."""
+    digest: str | None = None
+    """Of the artifact; no other one is then taken."""
+    price: PriceSettings | None = None
+    """What the router model's own tokens cost."""
 
 
 class BudgetSettings(Strict):
@@ -78,6 +92,8 @@ class Settings(Strict):
     """The policy that is used when none is named."""
     policies: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     """Further policies, by the name under which a request may ask for them."""
+    routers: dict[str, RouterSettings] = Field(default_factory=dict)
+    """Trained routers by name. ``r1`` is then a policy, and ``r1-router`` the card of its model."""
     fallback: str | None = None
     """The card that answers when a policy breaks; without one the request fails."""
     fallbacks: Fallbacks = Field(default_factory=dict)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from polyroute.config import Setup
+from polyroute.config import Setup, why_not
 from polyroute.errors import ConfigError, UnknownModelError
 from polyroute.gateway.errors import ApiError
 from polyroute.policies.fixed import Fixed
@@ -144,6 +144,8 @@ class Catalogue:
     def _found(self, name: str, *, param: str) -> Choice:
         if name not in self._policies:
             if name not in names("policies"):
+                if (why := why_not(name)) is not None:
+                    raise ApiError(404, why, code="policy_not_found", param=param)
                 written = name if param == "policy" else f"{PREFIX}/{name}"
                 raise self._unknown(written, param)
             self._policies[name] = self._registered(name)

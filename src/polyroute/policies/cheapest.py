@@ -80,11 +80,7 @@ class Cheapest:
 
     def _ranked(self, trace: Trace) -> list[ModelCard]:
         """Return the candidates, cheapest first, unknown prices last, ties in pool order."""
-        cards = (
-            trace.pool.only(self.models)
-            if self.models is not None
-            else [card for card in trace.pool if card.kind != "tool"]
-        )
+        cards = trace.pool.only(self.models) if self.models is not None else trace.pool.answering
 
         def rank(card: ModelCard) -> tuple[bool, Decimal]:
             usd = self._expected_usd(card, trace.request)

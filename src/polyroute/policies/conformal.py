@@ -87,7 +87,7 @@ class Conformal:
     def candidates(self, pool: Pool) -> tuple[ModelCard, ...]:
         """Return the cards of `pool` that may be asked, in its order."""
         if self.models is None:
-            return tuple(card for card in pool if card.kind != "tool")
+            return pool.answering
         wanted = set(self.models)
         return tuple(card for card in pool if wanted & {card.id, *card.aliases})
 

@@ -94,7 +94,7 @@ class Prompted:
         return self._ask(trace, offered, choice, own[-1], len(asked))
 
     def _offered(self, trace: Trace) -> list[ModelCard]:
-        pool = trace.pool if self.models is None else trace.pool.only(self.models)
+        pool = trace.pool.candidates if self.models is None else trace.pool.only(self.models)
         return [card for card in pool if takes(card, trace.request)]
 
     def _think(self, prompt: str, reason: str) -> Route:

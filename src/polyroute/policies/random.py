@@ -43,11 +43,7 @@ class Random:
         UnknownModelError
             If a named model is not in the pool.
         """
-        cards = (
-            trace.pool.only(self.models)
-            if self.models is not None
-            else [card for card in trace.pool if card.kind != "tool"]
-        )
+        cards = trace.pool.only(self.models) if self.models is not None else trace.pool.answering
         names = [card.id for card in cards if takes(card, trace.request)]
         if not names:
             wanted = ", ".join(sorted(modalities(trace.request)))

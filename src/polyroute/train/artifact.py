@@ -14,15 +14,16 @@ pin is against that.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 from zipfile import BadZipFile
 
 from polyroute import __version__
+from polyroute.config import artifact_folder
 from polyroute.decision import Decision
 from polyroute.errors import ArtifactError, ConfigError
-from polyroute.pool import ModelCard, Pool
+from polyroute.pool import CardId, ModelCard, Pool
 from polyroute.protocols import Estimator, Method, Policy
 from polyroute.spec import construct
 from polyroute.trace import Trace
@@ -107,10 +108,13 @@ class Trained:
     Parameters
     ----------
     artifact : str
-        The folder, ``*.router``.
+        The folder, ``*.router``, or the name of one that comes with polyroute (``r1``).
     digest : str, optional
         The artifact's digest (`polyroute artifact show`). When it is given, no other artifact is
         taken, however well-formed; and a record then says which one decided.
+    router : str, optional
+        Id of the card that runs the artifact's own router model, where the pool calls it something
+        else than the training did.
 
     Raises
     ------
@@ -118,7 +122,8 @@ class Trained:
         If the folder is no artifact, a byte of it was changed, a file is missing or too many, its
         version is not known here, or it has another digest.
     ConfigError
-        If its policy, or an estimator of it, is not installed.
+        If its policy, or an estimator of it, is not installed; or `router` is given and the policy
+        has no router model.
 
     Examples
     --------
@@ -131,8 +136,10 @@ class Trained:
         when="pre-generation", what=("query", "model metadata"), how="supervised"
     )
 
-    def __init__(self, artifact: str, *, digest: str | None = None) -> None:
-        path = Path(artifact)
+    def __init__(
+        self, artifact: str, *, digest: str | None = None, router: CardId | None = None
+    ) -> None:
+        path = artifact_folder(artifact)
         body, contents = contents_of(path)
         self.manifest = _manifest(path, body)
         if digest is not None and digest != self.manifest.digest:
@@ -148,6 +155,9 @@ class Trained:
         """Files of the model that the policy drives, checked; none when it drives none."""
         rest = {name: part for name, part in contents.items() if not name.startswith(_MODEL)}
         self.policy = _restored(path, self.manifest, rest, drives=bool(self.model))
+        self._router = router
+        if router is not None:
+            self.policy = _driving(self.policy, router, where=artifact)
 
     def check(self, pool: Pool) -> None:
         """Refuse a pool that lacks a card the router may choose.
@@ -159,7 +169,12 @@ class Trained:
         ArtifactError
             With the ids that are missing.
         """
-        missing = [card.id for card in self.manifest.cards if card.id not in pool.ids]
+        trained = self.manifest.policy.get("router")
+        wanted = [
+            self._router if self._router is not None and card.id == trained else card.id
+            for card in self.manifest.cards
+        ]
+        missing = [id for id in wanted if id not in pool.ids]
         if missing:
             raise ArtifactError(
                 f"the pool lacks {', '.join(map(repr, missing))}, which this router was trained to "
@@ -292,7 +307,8 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     ArtifactError
         As in `Trained`.
     """
-    return _manifest(Path(path), contents_of(Path(path))[0])
+    folder = artifact_folder(os.fspath(path))
+    return _manifest(folder, contents_of(folder)[0])
 
 
 def read_items(path: str | os.PathLike[str]) -> Items:
@@ -366,6 +382,14 @@ def _restored(
     if items is None or not set(items.ids) <= set(manifest.pool.ids):
         raise ArtifactError(f"{path} has added cards, and not the questions they were measured by")
     return grown(policy, manifest.pool, items, manifest.added)
+
+
+def _driving(policy: Policy, router: str, *, where: str) -> Policy:
+    """Return the policy with another card as its router model."""
+    if not is_dataclass(policy) or isinstance(policy, type) or not hasattr(policy, "router"):
+        raise ConfigError(f"router: the policy of {where!r} asks no router model; drop the key")
+    renamed: Policy = replace(policy, router=router)
+    return renamed
 
 
 def _items(path: Path, contents: Mapping[str, bytes]) -> Items | None:

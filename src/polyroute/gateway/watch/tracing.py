@@ -45,7 +45,9 @@ _HEADERS = {b"traceparent": "traceparent", b"tracestate": "tracestate"}
 
 _A_SECOND = 1_000_000_000
 
-_OPERATIONS = {"model": "chat", "agent": "invoke_agent", "tool": "execute_tool"}
+_OPERATIONS = {
+    "model": "chat", "agent": "invoke_agent", "tool": "execute_tool", "router": "chat",
+}  # fmt: skip
 """What a call to each kind of candidate is."""
 
 

@@ -73,11 +73,7 @@ class Arms:
         UnknownModelError
             If a named model is not in the pool.
         """
-        cards = (
-            trace.pool.only(terms.models)
-            if terms.models is not None
-            else [card for card in trace.pool if card.kind != "tool"]
-        )
+        cards = trace.pool.only(terms.models) if terms.models is not None else trace.pool.answering
         asked = {reply.model for reply in trace.replies}
         left = [card for card in cards if takes(card, trace.request) and card.id not in asked]
         before = previous_model(trace.request)

@@ -134,7 +134,9 @@ class Decompose:
         UnknownModelError
             If a specialist is not in the pool.
         """
-        offered = trace.pool if self.specialists is None else trace.pool.only(self.specialists)
+        offered = (
+            trace.pool.candidates if self.specialists is None else trace.pool.only(self.specialists)
+        )
         own = [step.replies[0] for step in trace.steps if _is_own(step)]
         asked = [step for step in trace.steps if not _is_own(step)]
         if not own:

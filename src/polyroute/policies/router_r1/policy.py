@@ -5,7 +5,7 @@ so far, its reply the turn, and a route after it the replies to the turn's searc
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -27,7 +27,7 @@ from polyroute.policies.router_r1.turns import is_own, offered_to, said, turns
 from polyroute.pool import CardId, Pool
 from polyroute.protocols import Method
 from polyroute.trace import Trace
-from polyroute.types import Json, JsonObject
+from polyroute.types import Budget, Json, JsonObject
 
 __all__ = ["RouterR1"]
 
@@ -68,6 +68,12 @@ class RouterR1:
     constrained : {"llama.cpp", "vllm"}, optional
         Generate turns under a grammar, so that no other text is possible, by the parameter that
         this server takes. Only with the dialect ``polyroute``.
+    worth : float, optional
+        US dollars that a right answer is worth where the request does not say
+        (`Budget.usd_per_quality`): a router that was trained with the amount in sight needs one.
+    show_usd : bool, default=True
+        Whether the prompt says how many dollars are left. A router that was trained without a
+        limit in dollars cannot read it; the limit holds all the same.
     faithful : bool, default=False
         With ``code``: a query ends at its second colon, and an empty answer counts.
     prompt_file, advice_file : str, optional
@@ -103,6 +109,8 @@ class RouterR1:
     router_params: JsonObject | None = None
     search_params: JsonObject | None = None
     constrained: Literal["llama.cpp", "vllm"] | None = None
+    worth: float | None = None
+    show_usd: bool = True
     faithful: bool = False
     prompt_file: str | None = None
     advice_file: str | None = None
@@ -118,6 +126,8 @@ class RouterR1:
             raise ConfigError(
                 f"constrained goes with the dialect 'polyroute', not with {self.dialect!r}; drop it"
             )
+        if self.worth is not None and self.worth < 0:
+            raise ConfigError(f"worth must be 0 or more, got {self.worth!r}")
         if self.faithful and self.dialect != "code":
             raise ConfigError(
                 f"faithful goes with the dialect 'code', not with {self.dialect!r}; drop it"
@@ -188,7 +198,7 @@ class RouterR1:
     def _prompt(self, trace: Trace, offered: Pool) -> str:
         if self._prompt_text is None:
             return instruction(
-                trace.request,
+                replace(trace.request, budget=self._budget(trace)),
                 offered,
                 dialect=self.dialect,
                 layout=self.layout,
@@ -233,7 +243,15 @@ class RouterR1:
     def _left(self, trace: Trace, turns_used: int) -> str:
         left = trace.left
         rounds = min(left.rounds, self.max_turns - turns_used)
-        return state(trace.request.budget, left.usd, rounds, layout=self.layout)
+        usd = left.usd if self.show_usd else None
+        return state(self._budget(trace), usd, rounds, layout=self.layout)
+
+    def _budget(self, trace: Trace) -> Budget:
+        """Return the budget as the router model is shown it."""
+        budget = trace.request.budget
+        worth = self.worth if budget.usd_per_quality is None else budget.usd_per_quality
+        usd = budget.usd if self.show_usd else None
+        return replace(budget, usd=usd, usd_per_quality=worth)
 
     def _fall_back(self, trace: Trace, why: str) -> Decision:
         """Ask the fallback the whole question; without one, take the commonest reply."""

@@ -114,11 +114,11 @@ def is_own(step: Step) -> bool:
 def offered_to(pool: Pool, router: str, specialists: Sequence[str] | None = None) -> Pool:
     """Return the candidates that `router` may name: the specialists, or all others of the pool.
 
-    A pool of one card offers that card: a model may ask itself.
+    Other routers are none. A pool of one card offers that card: a model may ask itself.
     """
     if specialists is not None:
         return pool.only(specialists)
-    others = [card.id for card in pool if card.id != pool.card(router).id]
+    others = [card.id for card in pool.candidates if card.id != pool.card(router).id]
     return pool.only(others) if others else pool
 
 

@@ -146,13 +146,13 @@ def _hops(asked: Question) -> tuple[Hop, ...]:
 
 @cache
 def _pool() -> Pool:
-    return cards_of(parse(DEFAULT.read_text("utf-8"), name="the built-in configuration"))
+    return cards_of(parse(DEFAULT.read_text("utf-8"), name="the built-in configuration")).candidates
 
 
 @cache
 def _backend(*, local: bool) -> Backend:
     settings = parse(DEFAULT.read_text("utf-8"), name="the built-in configuration")
-    cards = [(card.id, card.backend) for card in settings.pool]
+    cards = [(card.id, card.backend) for card in settings.pool if card.kind != "router"]
     tools = {id: registry.load("tools", id) for id, _ in cards if id in registry.names("tools")}
     models = {
         id: construct("backends", spec, where=f"pool.{id}.backend")

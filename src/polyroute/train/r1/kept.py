@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from polyroute.pool import Pool
 from polyroute.train.artifact import Fitted
 from polyroute.train.r1.log import CsvLog
@@ -17,7 +19,11 @@ _CARDS = 64
 
 
 def fitted(run: Run, result: Result) -> Fitted:
-    """Return what `polyroute.train.artifact.save` keeps of a run."""
+    """Return what `polyroute.train.artifact.save` keeps of a run.
+
+    Where a request does not say what a right answer is worth, the router is told the median of its
+    training; and it is shown dollars only if it was in training.
+    """
     policy = result.policy
     files = {path.name: path.read_bytes() for path in _files(result.folder)}
     spec: dict[str, Json] = {
@@ -28,8 +34,15 @@ def fitted(run: Run, result: Result) -> Fitted:
         "max_turns": policy.max_turns,
         "router_params": dict(policy.router_params or {}),
     }
+    problems = run.problems("train", _CARDS)
+    budgets = [problem.request.budget for problem in problems]
+    worths = [each.usd_per_quality for each in budgets if each.usd_per_quality is not None]
+    if worths:
+        spec["worth"] = float(np.median(worths))
+    if all(each.usd is None for each in budgets):
+        spec["show_usd"] = False
     cards: dict[str, Json] = {}
-    for problem in run.problems("train", _CARDS):
+    for problem in problems:
         cards |= {card.id: card.to_json() for card in problem.pool}
     training: dict[str, Json] = {
         "task": run.plan.task,
