@@ -164,6 +164,11 @@ class Facts(Protocol):
         ...
 
     @property
+    def region(self) -> str | None:
+        """Where it is, as the configuration names it; `None` when it does not."""
+        ...
+
+    @property
     def weight(self) -> float:
         """Share of the calls it is meant to take, relative to the others; more than 0."""
         ...

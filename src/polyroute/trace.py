@@ -39,6 +39,8 @@ class Reply:
     """The name the upstream gave itself, when it gave one: that is the card that is billed."""
     instance: str | None = None
     """Which instance of the model it was."""
+    region: str | None = None
+    """Where that instance is, as the configuration names it."""
     attempts: int = 1
     """How often the call was sent, retries included."""
     logprobs: tuple[float, ...] | None = None

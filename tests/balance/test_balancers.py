@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from polyroute.balance.latency_aware import LatencyAware
 from polyroute.balance.least_outstanding import LeastOutstanding
 from polyroute.balance.live import Latencies, Live
+from polyroute.balance.nearby import Nearby
 from polyroute.balance.power_of_two import PowerOfTwo
 from polyroute.balance.prefix_hash import PrefixHash
 from polyroute.balance.round_robin import RoundRobin
@@ -51,6 +52,18 @@ def test_only_an_instance_that_may_be_asked_is_chosen(name, data):
 @pytest.mark.parametrize("name", names("balancers"))
 def test_every_balancer_is_built_by_name_and_fits_the_protocol(name):
     assert isinstance(load("balancers", name)(), Balancer)
+
+
+def test_nearby_asks_other_regions_only_when_its_own_is_out(monkeypatch):
+    facts = [Live(region, region=region) for region in ("us", "eu", "eu", None)]
+    monkeypatch.setenv("POLYROUTE_REGION", "eu")
+    spec = {"name": "nearby", "then": {"name": "least_outstanding"}}
+    for near in (Nearby(), Nearby(region="eu"), construct("balancers", spec, where="balance")):
+        assert {near.choose(facts, (0, 1, 2, 3), ASK, asked("?")) for _ in range(4)} == {1, 2}
+        assert {near.choose(facts, (0, 3), ASK, asked("?")) for _ in range(4)} == {0, 3}
+    monkeypatch.delenv("POLYROUTE_REGION")
+    far = Nearby()
+    assert {far.choose(facts, (0, 1, 2, 3), ASK, asked("?")) for _ in range(4)} == {0, 1, 2, 3}
 
 
 def test_round_robin_goes_on_after_an_instance_that_is_out():

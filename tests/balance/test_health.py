@@ -20,7 +20,7 @@ class Fleet:
         self.now = 100.0
         self.all = Instances(
             RoundRobin(),
-            [(str(k), 1.0) for k in range(n)],
+            [(str(k), 1.0, None) for k in range(n)],
             health=Health(**health),
             clock=lambda: self.now,
         )

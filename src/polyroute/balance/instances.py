@@ -34,6 +34,7 @@ class InstanceState:
     """Why it is out; empty while it is fit."""
     back_in_s: float | None = None
     """Seconds until it is looked at again; `None` while it is fit or on trial."""
+    region: str | None = None
     weight: float = 1.0
     outstanding: int = 0
     """Calls that it is carrying out."""
@@ -55,8 +56,8 @@ class Instances:
     ----------
     balancer : Balancer
         Chooses among the fit ones.
-    names : sequence of (str, float)
-        Label and weight of each instance.
+    names : sequence of (str, float, str or None)
+        Label, weight and region of each instance.
     health : Health, optional
         When an instance is taken out.
     clock : callable, optional
@@ -66,7 +67,7 @@ class Instances:
     def __init__(
         self,
         balancer: Balancer,
-        names: Sequence[tuple[str, float]],
+        names: Sequence[tuple[str, float, str | None]],
         *,
         health: Health | None = None,
         clock: Clock = time.monotonic,
@@ -74,7 +75,10 @@ class Instances:
         self._health = Health() if health is None else health
         self._balancer = balancer
         self._clock = clock
-        self.live = tuple(Live(label, weight=weight, clock=clock) for label, weight in names)
+        self.live = tuple(
+            Live(label, weight=weight, region=region, clock=clock)
+            for label, weight, region in names
+        )
         self._fitness = tuple(Fitness(self._health) for _ in names)
         self._fit: tuple[int, ...] = tuple(range(len(self.live)))
         self._due: tuple[int, ...] = ()
@@ -209,6 +213,7 @@ class Instances:
                     if fitness.state in ("closed", "half_open")
                     else round(max(0.0, fitness.until - now), 3)
                 ),
+                region=live.region,
                 weight=live.weight,
                 outstanding=live.outstanding,
                 calls=fitness.tally.calls(now),

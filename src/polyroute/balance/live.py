@@ -63,11 +63,14 @@ class Live:
         Its share of the calls, relative to the others.
     outstanding : int, default=0
         Calls that it is carrying out.
+    region : str, optional
+        Where it is.
     clock : callable
         For the fading of latencies.
     """
 
-    __slots__ = ("_at", "_clock", "_peak_s", "first", "label", "outstanding", "weight", "whole")
+    __slots__ = ("_at", "_clock", "_peak_s", "first", "label", "outstanding", "region", "weight",
+                 "whole")  # fmt: skip
 
     def __init__(
         self,
@@ -75,11 +78,13 @@ class Live:
         *,
         weight: float = 1.0,
         outstanding: int = 0,
+        region: str | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self.label = label
         self.weight = weight
         self.outstanding = outstanding
+        self.region = region
         self.first = Latencies()
         """Seconds to the first text of streams."""
         self.whole = Latencies()

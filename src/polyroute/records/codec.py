@@ -71,6 +71,8 @@ def _reply_to_json(reply: Reply) -> JsonObject:
     if reply.logprobs is not None:
         # a token that was impossible has log-probability -inf, which is no JSON number
         wire["logprobs"] = [x if math.isfinite(x) else str(x) for x in reply.logprobs]
+    if reply.region is not None:
+        wire["region"] = reply.region
     if reply.discarded:
         wire["discarded"] = [_reply_to_json(lost) for lost in reply.discarded]
     return wire
@@ -80,6 +82,7 @@ def _reply_from_json(wire: JsonObject) -> Reply:
     logprobs = wire["logprobs"]
     return Reply(
         **{name: wire[name] for name in _AS_THEY_ARE},
+        region=wire.get("region"),
         usd=_decimal(wire["usd"]),
         usage=None if wire["usage"] is None else Usage(**wire["usage"]),
         discarded=tuple(_reply_from_json(lost) for lost in wire.get("discarded", ())),

@@ -15,6 +15,7 @@ from polyroute.decision import Call
 from polyroute.episode import Finished, Streamed
 from polyroute.errors import BackendError, ConfigError, RateLimitError
 from polyroute.policies.fixed import Fixed
+from polyroute.records.record import Draft, Record
 from polyroute.spec import construct
 from polyroute.trace import Trace
 
@@ -123,6 +124,26 @@ def with_instances(test, names="ab", **how):
 async def ask(backend, **budget):
     request = Request.of("hello", budget=Budget(**budget))
     return await run_episode(Fixed("m"), backend, request, POOL)
+
+
+def test_the_region_of_every_sending_is_in_the_record():
+    async def test(backend, a, b):
+        a.faults = ["cut"]
+        places = tuple(
+            Instance(url=each.url, model="m", name=each.name, region=region)
+            for each, region in ((a, "eu"), (b, "us"))
+        )
+        backend = OpenAI(instances=places)
+        try:
+            return await ask(backend)
+        finally:
+            await backend.close()
+
+    trace = with_instances(test)
+    (reply,) = (
+        Record.from_line(Draft(Record.of(trace, policy=None)).seal(1, None).line).trace().replies
+    )
+    assert (reply.region, reply.discarded[0].region) == ("us", "eu")
 
 
 # ---- resending --------------------------------------------------------------------------------

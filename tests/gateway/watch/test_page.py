@@ -1,5 +1,6 @@
 """The page's files, and what it asks for, over a real server."""
 
+import asyncio
 import json
 import re
 from importlib.resources import files
@@ -7,9 +8,16 @@ from urllib.parse import quote
 
 import pytest
 
+from polyroute.backends.openai import Instance, OpenAI
+from polyroute.backends.scripted import Scripted
+from polyroute.balance.health import Health
+from polyroute.decision import Call
+from polyroute.errors import BackendError
 from polyroute.gateway.keeper import Keeper
+from polyroute.gateway.watch.instances import Instances
 from polyroute.gateway.watch.watch import Watch
 from polyroute.records.jsonl import JsonlStore
+from polyroute.types import Request
 
 HELLO = {"messages": [{"role": "user", "content": "capital of Peru?"}]}
 READS = ("live", "figures", "instances", "records")
@@ -97,6 +105,30 @@ def test_instances_say_what_they_answer_and_what_calls_met(watched):
     assert echo["instance"].startswith("127.0.0.1")
     assert echo["calls"] == 1
     assert echo["ok"] is False, "the upstream of the tests has no list of models"
+
+
+def test_instances_say_whether_calls_go_there_now(upstream):
+    places = (
+        Instance(url=upstream.url, name="one", region="eu"),
+        Instance(url=upstream.url, name="two", weight=2),
+    )
+    backend = OpenAI(instances=places, health=Health(in_a_row=1, open_s=1_000))
+    backend._instances.choose(Call("m"), Request.of("?"))
+    backend._instances.ended(0, BackendError("down"), seconds=0.1)
+
+    async def report():
+        try:
+            return await Instances({"m": backend, "here": Scripted(str)}).report()
+        finally:
+            await backend.close()
+
+    there, here = asyncio.run(report())
+    one, two = there["instances"]
+    assert (one["instance"], one["region"], two["region"]) == ("one", "eu", None)
+    assert (one["health"]["state"], one["health"]["why"]) == ("open", "unavailable")
+    assert one["health"]["back_in_s"] > 900
+    assert (two["health"]["state"], two["health"]["weight"]) == ("closed", 2)
+    assert here["instances"][0]["health"] is None
 
 
 def test_records_are_listed_newest_first(watched):

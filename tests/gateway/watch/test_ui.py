@@ -231,6 +231,21 @@ def test_the_page_stays_live_with_a_thousand_episodes(watched, page):
     opened.get_by_role("button", name="Go on").wait_for()
 
 
+def test_an_instance_that_is_out_says_why_and_until_when(watched, page):
+    health = {"state": "open", "why": "unavailable, HTTP 503", "back_in_s": 4.2, "outstanding": 3}
+    place = {"instance": "gpu-2", "ok": True, "message": "", "seconds": 0.1, "region": "eu"}
+    met = {"calls": 7, "failures": {}, "failed_in_a_row": 0, "mean_seconds": 0.2, "last": None}
+    card = {"card": "m", "backend": "OpenAI", "instances": [{**place, **met, "health": health}]}
+    opened = page()
+    opened.route("**/v1/watch/instances", lambda route: route.fulfill(json={"cards": [card]}))
+    visit(opened, watched, "instances")
+    said = opened.locator(".place").first.text_content()
+    assert said.startswith("out")
+    assert "unavailable, HTTP 503, looked at again in 4.20 s" in said
+    assert "3 running" in said
+    assert "eu" in said
+
+
 def test_a_server_with_keys_asks_for_one_and_keeps_it_for_the_tab(serving, browser, monkeypatch):
     key = "an-administrators-key-0123456789"
     monkeypatch.setenv("ADMINS", key)

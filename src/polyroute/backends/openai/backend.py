@@ -76,7 +76,7 @@ class OpenAI:
         third of the CPU) over HTTP without TLS. ``auto`` is ``plain`` where that can be.
     balance : Balancer, optional
         Chooses the instance of each call, by name: ``round_robin`` (the default), ``weighted``,
-        ``least_outstanding``, ``power_of_two``, ``prefix_hash``, ``latency_aware``.
+        ``least_outstanding``, ``power_of_two``, ``prefix_hash``, ``latency_aware``, ``nearby``.
     health : Health, optional
         When an instance is taken out, and how it comes back.
     hedge : Hedge, optional
@@ -119,7 +119,7 @@ class OpenAI:
             raise ConfigError(f"retries must be 0 or more, got {retries!r}")
         self._configured = tuple(instances)
         self._health = Health() if health is None else health
-        names = [(each.label, each.weight) for each in self._configured]
+        names = [(each.label, each.weight, each.region) for each in self._configured]
         balancer = RoundRobin() if balance is None else balance
         self._instances = Instances(balancer, names, health=self._health)
         self._names = tuple(_transport_of(each, transport) for each in self._configured)

@@ -419,4 +419,5 @@ def _unread(call: Call, instance: Instance, failure: Failure, *, billed: bool) -
         usd=None if billed else Decimal(0),
         failure=failure,
         instance=instance.label,
+        region=instance.region,
     )

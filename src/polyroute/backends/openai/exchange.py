@@ -191,6 +191,7 @@ class Exchange:
             finish_reason=completion.finish_reason,
             answered_by=answered_by(completion.model, asked=self._model, card=card),
             instance=self.instance.label,
+            region=self.instance.region,
             attempts=self.attempt,
             logprobs=completion.logprobs,
             fields=fields,

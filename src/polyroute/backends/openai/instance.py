@@ -47,6 +47,8 @@ class Instance:
     """Seconds from the start of the call to its end, earlier attempts included."""
     weight: float = 1.0
     """Its share of the calls, relative to the other instances, for balancers that look at it."""
+    region: str | None = None
+    """Where it is, for the balancer ``nearby``, and for whoever reads the trace."""
     name: str | None = None
     """What traces and messages call it; host, port and path of the URL when `None`."""
     continues: Literal["flags", "bare", "completions"] | None = None

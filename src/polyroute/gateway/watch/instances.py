@@ -1,4 +1,4 @@
-"""How the places are where models are served: what they say when asked, and what calls met there.
+"""How the places are where models are served: what they say, what calls met, who is left out.
 
 The one decision here: asking is rare. Whoever looks on is shown the newest answers, and a place is
 asked again only when those are old.
@@ -7,10 +7,12 @@ asked again only when those are old.
 import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import repeat
 from typing import Any, Protocol, runtime_checkable
 
+from polyroute.balance.instances import InstanceState
 from polyroute.gateway.watch.account import Account
 from polyroute.protocols import Backend
 from polyroute.types import Json, JsonObject
@@ -27,6 +29,13 @@ class _Probed(Protocol):
     """A backend that can say how its instances are."""
 
     async def probe(self) -> tuple[Any, ...]: ...
+
+
+@runtime_checkable
+class _Judged(Protocol):
+    """A backend that takes instances out, and brings them back."""
+
+    def snapshot(self) -> tuple[InstanceState, ...]: ...
 
 
 @dataclass(slots=True)
@@ -89,8 +98,8 @@ class Instances:
                 "card": card,
                 "backend": type(backend).__name__,
                 "instances": [
-                    self._with_met(card, place, single=len(self._said[card]) == 1)
-                    for place in self._said[card]
+                    {**self._with_met(card, said, single=len(self._said[card]) == 1), **health}
+                    for said, health in zip(self._said[card], _health(backend), strict=False)
                 ],
             }
             for card, backend in self._backends.items()
@@ -123,3 +132,14 @@ class Instances:
             "mean_seconds": met.seconds or None,
             "last": met.last or None,
         }
+
+
+def _health(backend: Backend) -> Iterator[JsonObject]:
+    """Yield, for every instance in order, ``region`` and ``health``; both `None` when unknown."""
+    if isinstance(backend, _Judged):
+        for state in backend.snapshot():
+            health = asdict(state)
+            del health["label"]
+            yield {"region": health.pop("region"), "health": health}
+    else:
+        yield from repeat({"region": None, "health": None})

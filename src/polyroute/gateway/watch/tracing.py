@@ -220,6 +220,8 @@ def _of_call(card: ModelCard, operation: str, reply: Reply) -> dict[str, Any]:
         about["gen_ai.response.time_to_first_chunk"] = reply.first_token_s
     if reply.instance is not None:
         about["server.address"] = reply.instance
+    if reply.region is not None:
+        about["cloud.region"] = reply.region
     if reply.usd is not None:
         about["polyroute.usd"] = float(reply.usd)
     if reply.failure is not None:
