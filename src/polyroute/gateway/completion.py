@@ -200,6 +200,7 @@ def _call_to_json(reply: Reply, own: bool) -> JsonObject:
         "seconds": round(reply.seconds, 6),
         "failure": None if reply.failure is None else reply.failure.kind,
         **({"instance": reply.instance} if reply.instance is not None else {}),
+        **({"region": reply.region} if reply.region is not None else {}),
         **({"discarded": discarded} if discarded else {}),
     }
 
