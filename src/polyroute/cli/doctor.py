@@ -14,6 +14,7 @@ from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson, ConfigFile
 from polyroute.cli.probes import installed, probe_cards, probe_records, probe_weights
 from polyroute.cli.production import unready
+from polyroute.cli.production.running import running
 from polyroute.config import Setup, build, find, read
 from polyroute.errors import ConfigError
 
@@ -28,6 +29,18 @@ def doctor(
         bool,
         typer.Option("--production", help="Say what is not ready for production; call nobody."),
     ] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server", metavar="URL", help="Ask a running server, too, how its instances are."
+        ),
+    ] = None,
+    key_env: Annotated[
+        str | None,
+        typer.Option(
+            "--key-env", metavar="NAME", help="Variable that holds an administrator's key of it."
+        ),
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,6 +50,8 @@ def doctor(
     are asked one short question. The exit code is 1 when anything is wrong.
     """
     found = _unready(config) if production else [*installed(), *_configured(config)]
+    if server is not None:
+        found += running(server, key_env)
     if as_json:
         write_json([{name: getattr(one, name) for name in _FIELDS} for one in found])
     else:
