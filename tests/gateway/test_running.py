@@ -18,7 +18,7 @@ def guarded(serving, monkeypatch):
     monkeypatch.setenv("ADMINS", KEY)
     server = serving(access={"admin_keys_env": "ADMINS"})
     fitness = server.setup.backends["echo"]._instances._fitness[0]
-    fitness.eject(time.monotonic(), "50% of its calls fail, 0% of the others'")
+    fitness.eject(time.monotonic(), "its answers take 2 s")
     return server
 
 
