@@ -1,7 +1,7 @@
 """What a policy may say: ask some candidates, or answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from polyroute.errors import FailureKind
@@ -110,4 +110,4 @@ def _call(call: Call) -> dict[str, Json]:
 
 def _fields(value: Route | Answer | Call | Failure) -> dict[str, Json]:
     """Return the fields as they are: `dataclasses.asdict` would copy every level of them."""
-    return {each.name: getattr(value, each.name) for each in fields(value)}
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}

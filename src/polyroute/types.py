@@ -49,7 +49,7 @@ class Message:
         ConfigError
             If `wire` is not an object with a ``role``, or its content is neither text nor parts.
         """
-        if not isinstance(wire, Mapping) or not isinstance(wire.get("role"), str):
+        if not isinstance(wire, (dict, Mapping)) or not isinstance(wire.get("role"), str):
             raise ConfigError(f"a message is an object with a string 'role', got {wire!r:.120}")
         content = wire.get("content")
         if isinstance(content, list):

@@ -113,6 +113,27 @@ def test_the_text_of_any_value_is_utf8_and_a_fixed_point(value):
     assert canonical(json.loads(text.decode())) == text
 
 
+@given(
+    st.floats()
+    | st.floats(1e-12, 1e-3)
+    | st.decimals(-1, 1, places=9).map(float)
+    | st.integers(-(2**70), 2**70)
+    | st.dictionaries(st.text(max_size=4), st.text(max_size=8) | st.none() | st.booleans())
+)
+def test_the_text_is_the_one_that_the_standard_library_writes(value):
+    def written():
+        return json.dumps(
+            {"b": [value], "a": -0.5},
+            sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False,
+        )  # fmt: skip
+
+    if isinstance(value, float) and not math.isfinite(value):
+        with pytest.raises(RecordError):
+            canonical({"b": [value], "a": -0.5})
+    else:
+        assert canonical({"b": [value], "a": -0.5}).decode() == written()
+
+
 def test_a_lone_surrogate_and_odd_characters_survive():
     odd = "\ud800 \udfff\x00\x7f\u2028\ufeff\U0001f600 e\u0301"
     trace = Trace(Request.of(odd, id=odd), Pool([ModelCard(id="a")]))

@@ -260,7 +260,7 @@ def read_usage(wire: Json) -> Usage | None:
     >>> read_usage({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 50}) is None
     True
     """
-    if not isinstance(wire, Mapping):
+    if not isinstance(wire, (dict, Mapping)):
         return None
     prompt, completion = _count(wire, "prompt_tokens"), _count(wire, "completion_tokens")
     cached = _detail(wire, "prompt_tokens_details", "cached_tokens")
@@ -369,7 +369,7 @@ def _count(wire: Mapping[str, Json], name: str) -> int | None:
 
 def _detail(wire: Mapping[str, Json], group: str, name: str) -> int | None:
     details = wire.get(group)
-    if not isinstance(details, Mapping) or details.get(name) is None:
+    if not isinstance(details, (dict, Mapping)) or details.get(name) is None:
         return 0
     return _count(details, name)
 

@@ -169,7 +169,7 @@ class Reader:
         seed = params.get("seed")
         if seed is not None and not _is_int(seed):
             raise InvalidError(f"seed must be an integer, got {seed!r:.80}", param="seed")
-        drawn = os.urandom(_ID_BYTES + _SEED_BYTES)
+        drawn = _RANDOM.draw()
         return Request(
             id=drawn[:_ID_BYTES].hex(),
             messages=_messages(wire),
@@ -213,6 +213,30 @@ class Reader:
         if not left:
             raise InvalidError("allow and deny leave no card to ask", param="polyroute.allow")
         return pool.only(left)
+
+
+class _Random:
+    """The system's random bytes, asked for many requests at a time: each asking is a call of it."""
+
+    def __init__(self) -> None:
+        self._left = b""
+        os.register_at_fork(after_in_child=self._forget)
+
+    def draw(self) -> bytes:
+        """Return the bytes of an id and of a seed."""
+        if not self._left:
+            self._left = os.urandom(_DRAWN * _REQUESTS_AHEAD)
+        drawn, self._left = self._left[:_DRAWN], self._left[_DRAWN:]
+        return drawn
+
+    def _forget(self) -> None:
+        """Two processes must not draw the same."""
+        self._left = b""
+
+
+_DRAWN = _ID_BYTES + _SEED_BYTES
+_REQUESTS_AHEAD = 64
+_RANDOM = _Random()
 
 
 def _messages(wire: JsonObject) -> tuple[Message, ...]:

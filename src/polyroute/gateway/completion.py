@@ -6,7 +6,6 @@ are relayed untouched. An answer is never given a prefix, a suffix or another na
 
 import time
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -104,7 +103,7 @@ def usage(outcome: Outcome) -> JsonObject | None:
     """
     made = [reply for trace in outcome.traces for reply in trace.replies if not _refused(reply)]
     raw = made[0].raw if len(made) == 1 else None
-    if raw is not None and isinstance(raw.get("usage"), Mapping):
+    if raw is not None and isinstance(raw.get("usage"), (dict, Mapping)):
         reported: JsonObject = raw["usage"]
         return reported
     known = [reply.usage for reply in made if reply.usage is not None]
@@ -122,7 +121,7 @@ def report(outcome: Outcome, asked: Asked) -> dict[str, Json]:
         "policy": asked.choice.name,
         "seed": trace.request.seed,
         "usd": _usd(outcome),
-        "rounds": sum(trace.rounds for trace in traces),
+        "rounds": outcome.rounds,
         "seconds": round(sum(trace.seconds for trace in traces), 6),
         "usage": _usage_to_json(Usage.sum(trace.usage for trace in traces)),
         "own_usage": _usage_to_json(Usage.sum(own)),
@@ -159,7 +158,7 @@ def headers(outcome: Outcome, asked: Asked) -> dict[str, str]:
         "x-polyroute-policy": in_header(asked.choice.name),
         "x-polyroute-usd": _usd(outcome) or "unknown",
         "x-polyroute-models": ",".join(map(in_header, models)),
-        "x-polyroute-rounds": str(sum(trace.rounds for trace in outcome.traces)),
+        "x-polyroute-rounds": str(outcome.rounds),
     }
     if outcome.recalled is not None:
         fields |= {"x-polyroute-cache": "hit", "age": str(int(outcome.recalled.age_s))}
@@ -214,10 +213,8 @@ def _facts(trace: Trace) -> JsonObject:
 
 def _usd(outcome: Outcome) -> str | None:
     """Return the exact price of the run; `None` when a part of it is unknown."""
-    bills = [trace.bill for trace in outcome.traces]
-    if any(bill.unknown for bill in bills):
-        return None
-    return f"{sum((bill.usd for bill in bills), Decimal(0)):f}"
+    total = outcome.bill.total
+    return None if total is None else f"{total:f}"
 
 
 def _usage_to_json(usage: Usage) -> JsonObject:

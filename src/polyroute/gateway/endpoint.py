@@ -39,6 +39,9 @@ _EVENTS = "text/event-stream; charset=utf-8"
 
 _MISS = {"x-polyroute-cache": "miss"}
 
+_AT_ONCE_S = 0.05
+"""A request that is over sooner is carried out to its end, whoever waits for it."""
+
 _UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 """Ask what stands between us and the client to pass pieces on as they come."""
 
@@ -252,6 +255,8 @@ async def _silently(_: Happening) -> None:
 async def _while_connected(answer: Coroutine[None, None, None], receive: Receive) -> None:
     """Await `answer`, in this task; cut it short when the client goes.
 
+    It is looked for the client when the answer takes some time: that is a task of its own.
+
     Raises
     ------
     asyncio.CancelledError
@@ -259,19 +264,27 @@ async def _while_connected(answer: Coroutine[None, None, None], receive: Receive
     """
     mine = asyncio.current_task()
     assert mine is not None, "a coroutine runs in a task"
+    loop = asyncio.get_running_loop()
     over = False
+    watching: asyncio.Task[None] | None = None
 
     def leave(_: asyncio.Task[None]) -> None:
         if not over:
             mine.cancel()
 
-    gone = asyncio.create_task(_disconnected(receive))
-    gone.add_done_callback(leave)
+    def watch() -> None:
+        nonlocal watching
+        watching = loop.create_task(_disconnected(receive))
+        watching.add_done_callback(leave)
+
+    soon = loop.call_later(_AT_ONCE_S, watch)
     try:
         await answer
     finally:
         over = True
-        gone.cancel()
+        soon.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
 async def _disconnected(receive: Receive) -> None:

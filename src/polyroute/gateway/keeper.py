@@ -9,6 +9,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from polyroute.errors import RecordError
@@ -29,8 +30,8 @@ _MOST_WAITING = 1_024
 _BATCH = 256
 """Records of one transaction."""
 
-_PAUSE_S = 0.02
-"""How long a batch is let grow."""
+_PAUSE_S = 0.05
+"""How long a batch is let grow, unless somebody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Keeper:
         self._content: Content = content
         self._waiting: asyncio.Queue[_Kept] = asyncio.Queue(_MOST_WAITING)
         self._writer: asyncio.Task[None] | None = None
+        self._awaited = asyncio.Event()
         path = getattr(store, "path", None)
         self._promises = None if path is None else Promises(Path(path))
 
@@ -112,7 +114,9 @@ class Keeper:
 
     async def flush(self) -> None:
         """Wait until everything that was taken is written, or counted as lost."""
+        self._awaited.set()
         await self._waiting.join()
+        self._awaited.clear()
 
     async def close(self) -> None:
         """Write what waits, and release the store."""
@@ -132,7 +136,9 @@ class Keeper:
         assert self.store is not None, "started only for a store"
         while True:
             batch = [await self._waiting.get()]
-            await asyncio.sleep(_PAUSE_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PAUSE_S):
+                    await self._awaited.wait()
             while len(batch) < _BATCH and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
             try:
@@ -151,11 +157,13 @@ class Keeper:
     def _append(self, store: RecordStore, batch: list[_Kept]) -> dict[str, Exception]:
         """Store `batch`; return what could not be, with the reason."""
         records, lost = [], dict[str, Exception]()
+        now = datetime.now(UTC)
         for kept in batch:
             try:
                 record = Record.of(
                     kept.trace,
                     policy=kept.policy,
+                    created_at=now,
                     status=kept.status,
                     error=kept.error,
                     content=self._content,

@@ -7,7 +7,7 @@ inside what the first one left of the budget. Both are recorded, and the reply s
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
@@ -20,7 +20,7 @@ from polyroute.gateway.keeper import Keeper
 from polyroute.policies.fixed import Fixed
 from polyroute.protocols import Backend, Policy
 from polyroute.records.record import Status
-from polyroute.trace import Trace
+from polyroute.trace import Bill, Trace
 from polyroute.types import Budget, JsonObject, Request
 
 __all__ = ["FellBack", "Happening", "Outcome", "Recalled", "Report", "Run"]
@@ -82,6 +82,18 @@ class Outcome:
     """Whether every record was kept."""
     recalled: Recalled | None = None
     """Whose answer was given again; `None` when the episode made its own."""
+    bill: Bill = field(init=False)
+    """Of all traces."""
+    rounds: int = field(init=False)
+    """Of all traces."""
+
+    def __post_init__(self) -> None:
+        bills = [trace.bill for trace in self.traces]
+        usd, unknown = bills[0].usd, bills[0].unknown
+        for bill in bills[1:]:
+            usd, unknown = usd + bill.usd, unknown + bill.unknown
+        object.__setattr__(self, "bill", Bill(usd, unknown))
+        object.__setattr__(self, "rounds", sum(trace.rounds for trace in self.traces))
 
     @property
     def traces(self) -> tuple[Trace, ...]:

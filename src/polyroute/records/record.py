@@ -166,6 +166,7 @@ class Record:
     def to_json(self) -> dict[str, Json]:
         """Return the JSON form; dollars are strings, so that no digit is lost."""
         wire = {name: getattr(self, name) for name in _FIELDS}
+        wire["steps"] = list(self.steps)
         wire["bill"] = {"usd": str(self.bill.usd), "unknown": self.bill.unknown}
         wire["usage"] = flat(self.usage)
         return wire
@@ -291,9 +292,9 @@ class Draft:
         """Return the record as number `number`, after the one whose hash is `previous`."""
         runs = dict(self._runs)
         runs["number"] = b'"number":%d' % number
-        runs["previous"] = _members({"previous": previous})
+        runs["previous"] = b'"previous":' + canonical(previous)
         digest = hashlib.sha256(_object(runs)).hexdigest()
-        runs["hash"] = _members({"hash": digest})
+        runs["hash"] = b'"hash":"%s"' % digest.encode()
         return Sealed(self.record, number, previous, digest, _object(runs))
 
 

@@ -98,8 +98,8 @@ class AccessKey(Strict):
     @property
     def limited(self) -> bool:
         """Whether anything has to be counted for it."""
-        limits = (self.requests_per_minute, self.tokens_per_minute, self.usd_per_day)
-        return any(limit is not None for limit in (*limits, self.usd_per_month))
+        counted = self.requests_per_minute is None and self.tokens_per_minute is None
+        return not (counted and self.usd_per_day is None and self.usd_per_month is None)
 
     def state(self, now: datetime) -> Literal["valid", "expired", "revoked"]:
         """Return whether it opens anything at `now`."""

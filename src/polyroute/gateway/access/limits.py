@@ -262,10 +262,8 @@ def _usd(outcome: Outcome | None, held: int | None) -> Decimal:
     """Return what a request cost; what was held where a part of it is unknown."""
     if outcome is None:
         return Decimal(0)
-    bills = [trace.bill for trace in outcome.traces]
-    known = sum((bill.usd for bill in bills), Decimal(0))
-    unknown = any(bill.unknown for bill in bills)
-    return max(known, usd_of(held)) if unknown and held is not None else known
+    bill = outcome.bill
+    return max(bill.usd, usd_of(held)) if bill.unknown and held is not None else bill.usd
 
 
 def _tokens(outcome: Outcome | None, estimate: int) -> int:

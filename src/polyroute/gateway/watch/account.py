@@ -112,8 +112,6 @@ def account_of(
             remembered=False,
         )
     traces = outcome.traces
-    bill = [trace.bill for trace in traces]
-    usd, unknown = sum((b.usd for b in bill), _NOTHING), sum(b.unknown for b in bill)
     recalled = outcome.recalled
     return Account(
         caller=caller,
@@ -124,10 +122,10 @@ def account_of(
         ending=_ending(outcome),
         remembered=recalled is not None,
         called=_called(traces),
-        usd=usd,
-        unknown=unknown,
+        usd=outcome.bill.usd,
+        unknown=outcome.bill.unknown,
         saved=_NOTHING if recalled is None or recalled.usd is None else recalled.usd,
-        rounds=sum(trace.rounds for trace in traces),
+        rounds=outcome.rounds,
         answer=quoted(outcome.trace),
     )
 

@@ -1,7 +1,8 @@
 """Episodes as they happen, for those who look on.
 
 The one decision here: nobody who looks on slows an episode down. What a reader is too slow for is
-dropped, and it is given the whole picture anew; without readers nothing is written at all.
+dropped, and it is given the whole picture anew; without readers nothing is written at all, and
+what has ended is kept as it was, to be described when somebody comes.
 """
 
 import asyncio
@@ -27,6 +28,10 @@ _EPISODES = 200
 
 _SHOWN = 300
 """Most characters of a text."""
+
+_SHORT = 10_000
+"""Characters of an episode that is kept whole until somebody looks; of a longer one, only what is
+shown is kept."""
 
 _READERS = 32
 _AHEAD = 256
@@ -61,7 +66,7 @@ class Live:
     def __init__(self, *, texts: bool) -> None:
         self._texts = texts
         self._running: dict[str, _Running] = {}
-        self._ended: deque[JsonObject] = deque(maxlen=_EPISODES)
+        self._ended: deque[Account | JsonObject] = deque(maxlen=_EPISODES)
         self._readers: set[asyncio.Queue[bytes | None]] = set()
 
     def began(self, asked: Asked) -> None:
@@ -86,6 +91,9 @@ class Live:
         """Take note that it is over."""
         id = account.asked.request.id
         self._running.pop(id, None)
+        if not self._readers and _is_short(account):
+            self._ended.append(account)
+            return
         episode = self._episode(account)
         self._ended.append(episode)
         if self._readers:
@@ -147,7 +155,8 @@ class Live:
             }
             for one in self._running.values()
         ]
-        return _written({"type": "picture", "running": running, "ended": list(self._ended)})
+        ended = [self._episode(e) if isinstance(e, Account) else e for e in self._ended]
+        return _written({"type": "picture", "running": running, "ended": ended})
 
     def _begun(self, running: _Running) -> dict[str, Json]:
         asked = running.asked
@@ -216,6 +225,23 @@ class Live:
         if not self._texts:
             return ""
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _is_short(account: Account) -> bool:
+    """Whether an episode takes little memory: one call, and nothing in it but little text."""
+    if len(account.called) != 1:
+        return False
+    reply, request = account.called[0].reply, account.asked.request
+    if reply.logprobs is not None or any(reply.fields.values()) or "tools" in request.params:
+        return False
+    if reply.raw is not None and "choices" not in reply.raw:  # vectors
+        return False
+    size = len(reply.text)
+    for message in request.messages:
+        if not isinstance(message.content, str) or message.fields:
+            return False
+        size += len(message.content)
+    return size < _SHORT
 
 
 def _replace(queue: asyncio.Queue[bytes | None], item: bytes | None) -> None:
