@@ -55,6 +55,14 @@ def test_the_paper_gives_the_cost_reward_also_for_a_wrong_answer(script, said, t
     assert reward(trace, ["her"]).total == pytest.approx(total)
 
 
+def test_without_the_format_reward_a_fault_is_told_and_not_punished(script):
+    trace = script(0.00032).asked("gemma", prompt=0, completion=100).answers("her")
+    fault = {"malformed": lambda trace: "no thought"}
+    assert RouterR1Reward(**fault)(trace, ["her"]).total == -1.0
+    terms = RouterR1Reward(**fault, strict=False)(trace, ["her"])
+    assert (terms.total, terms.malformed) == (pytest.approx(0.75), "no thought")
+
+
 def test_in_the_paper_a_malformed_text_nullifies_all_else(script):
     terms = RouterR1Reward(form="paper")(script().own("<think></think>" + BAD).trace, ["her"])
     assert (terms.total, terms.format, terms.outcome) == (-1.0, -1.0, 1.0)

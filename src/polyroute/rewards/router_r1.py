@@ -69,6 +69,9 @@ class RouterR1Reward:
         From a trace to what is wrong with the policy's own text, or `None`. By default the rules
         of the form; our form then asks only that there is an answer, and a policy with a grammar
         gives its own check.
+    strict : bool, default=True
+        Whether a malformed or unanswered episode is worth -1. When not, it is rewarded as any
+        other, and what was wrong is still told: to see what the format reward is good for.
 
     Raises
     ------
@@ -80,7 +83,7 @@ class RouterR1Reward:
     Zhang, Feng and You, Router-R1, arXiv:2506.09033, section 3.2 and appendix A.1.3.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter per part of the reward
         self,
         *,
         form: Form = "polyroute",
@@ -89,6 +92,7 @@ class RouterR1Reward:
         cost: Cost | None = None,
         gated: bool = False,
         malformed: Malformed | None = None,
+        strict: bool = True,
     ) -> None:
         if form not in _RULES:
             raise ConfigError(f"no form {form!r} of the reward; known: {', '.join(_RULES)}")
@@ -101,6 +105,7 @@ class RouterR1Reward:
         self.cost: Cost = cost or (Linear() if ours else Reference())
         self.gated = gated
         self.malformed: Malformed = malformed or _RULES[form]
+        self.strict = strict
 
     def __call__(
         self,
@@ -137,8 +142,9 @@ class RouterR1Reward:
             malformed = "no answer"
         right = outcome(answer, golds, metric or self.metric)
         cost = self.cost(trace)
+        refused = malformed is not None and self.strict
         return Terms(
-            total=-1.0 if malformed else self._total(right, cost, answered=answer is not None),
+            total=-1.0 if refused else self._total(right, cost, answered=answer is not None),
             format=-1.0 if malformed else 0.0,
             outcome=right,
             cost=cost,

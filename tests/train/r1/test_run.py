@@ -12,9 +12,9 @@ from polyroute.errors import ArtifactError, ConfigError
 from polyroute.train.artifact import Trained, save
 from polyroute.train.r1.kept import fitted
 from polyroute.train.r1.log import CsvLog
-from polyroute.train.r1.recipe import Imitation, Reinforcement
+from polyroute.train.r1.recipe import Imitation, Reinforcement, RunPlan
 from polyroute.train.r1.rollout import ROUTER
-from polyroute.train.r1.run import Run, RunPlan
+from polyroute.train.r1.run import Run
 from polyroute.train.r1.served import RouterModel
 
 pytest.importorskip("torch")

@@ -80,3 +80,14 @@ def test_it_is_the_same_after_saving_and_loading(tmp_path, tokenizer):
     made.tokenizer.save_pretrained(tmp_path)
     text = "<search>Abex: river of Avo</search>"
     assert ids_of(load(str(tmp_path)).tokenizer, text) == ids_of(tokenizer, text)
+
+
+@pytest.mark.parametrize(("head", "distance"), [(0, 1), (1, 2)])
+def test_two_heads_of_the_first_layer_start_out_looking_back(head, distance):
+    torch = pytest.importorskip("torch")
+    model = tiny_model(WORDS, seed=2).model
+    model.set_attn_implementation("eager")
+    ids = torch.randint(3, len(WORDS), (1, 40), generator=torch.Generator().manual_seed(0))
+    looked = model(input_ids=ids, output_attentions=True).attentions[0][0, head]
+    back = torch.tensor([float(looked[k, k - distance]) for k in range(distance, 40)])
+    assert back.min() > 0.7

@@ -28,7 +28,7 @@ from polyroute.train.artifact import save
 from polyroute.train.r1.kept import fitted
 from polyroute.train.r1.log import Logger, logger
 from polyroute.train.r1.plans import plan_for
-from polyroute.train.r1.recipe import Algorithm, Mask
+from polyroute.train.r1.recipe import Algorithm, Mask, Without
 from polyroute.train.r1.run import Result, Run
 
 __all__ = ["app", "r1"]
@@ -73,6 +73,9 @@ def r1(  # noqa: PLR0913 - one parameter per option
     mask: Annotated[
         Mask, typer.Option(help="Where tokens of observations are left out.")
     ] = "everywhere",
+    without: Annotated[
+        Without | None, typer.Option(help="Leave this out of the reward, to see what it is for.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a multi-round router by imitation and reinforcement, and write it as one artifact.
@@ -88,7 +91,13 @@ def r1(  # noqa: PLR0913 - one parameter per option
         steps=steps or plan.reinforcement.steps,
     )
     imitation = replace(plan.imitation, steps=imitate or plan.imitation.steps)
-    plan = replace(plan, reinforcement=learning, imitation=imitation, judged=judged or plan.judged)
+    plan = replace(
+        plan,
+        reinforcement=learning,
+        imitation=imitation,
+        judged=judged or plan.judged,
+        without=without,
+    )
     working = folder or output.with_suffix(".run")
     loggers: list[Logger] = [] if log is None else [logger(log, working / log)]
     live = Live(console=err(), refresh_per_second=2) if is_live() else nullcontext()

@@ -3,8 +3,7 @@
 What came of these numbers, and what did not, is in ``docs/benchmarks/router_r1.md``.
 """
 
-from polyroute.train.r1.recipe import Imitation, Lora, Reinforcement
-from polyroute.train.r1.run import RunPlan
+from polyroute.train.r1.recipe import Imitation, Lora, Reinforcement, RunPlan
 
 __all__ = ["plan_for"]
 
@@ -21,22 +20,23 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             model=model,
             seed=seed,
             teachers=("random", "mixed", "mixed"),
-            imitation=Imitation(steps=1_300),
-            reinforcement=Reinforcement(steps=120, learning_rate=3e-4),
+            recall=500,
+            imitation=Imitation(steps=800),
+            reinforcement=Reinforcement(steps=100, questions=16, learning_rate=2e-4),
             judged=200,
         )
     return RunPlan(
         task=task,
         model=model,
         seed=seed,
-        teachers=("mixed", "random", "mixed"),
+        teachers=("mixed", "cheapest", "mixed", "random"),
         imitation=Imitation(
             traces=640,
             steps=40,
             batch=16,
             micro_batch=4,
-            learning_rate=5e-4,
-            lora=Lora(rank=16, alpha=32),
+            learning_rate=1e-3,
+            lora=Lora(rank=8, alpha=16),  # in half precision 4.9 MB of SmolLM2
             half=True,
         ),
         reinforcement=Reinforcement(

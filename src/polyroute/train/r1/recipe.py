@@ -1,17 +1,23 @@
-"""What a training run is told: the numbers of the warm start and of the reinforcement learning."""
+"""What a training run is told: task and model, warm start, reinforcement learning, judgement."""
 
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from polyroute.errors import ConfigError
+from polyroute.tasks.atlas.teacher import Style
 
-__all__ = ["Algorithm", "Critic", "Imitation", "Lora", "Mask", "Reinforcement"]
+__all__ = [
+    "Algorithm", "Critic", "Imitation", "Lora", "Mask", "Reinforcement", "RunPlan", "Without",
+]  # fmt: skip
 
 Algorithm: TypeAlias = Literal["grpo", "rloo", "ppo"]
 
 Mask: TypeAlias = Literal["everywhere", "loss only", "none"]
 """Where tokens that the policy did not write are left out: from the loss, advantages, divergence
 and critic targets; from the loss alone, as the code of Router-R1 has it; or nowhere."""
+
+Without: TypeAlias = Literal["format", "cost"]
+"""A part of the reward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +31,10 @@ class Lora:
 
     rank: int = 8
     alpha: int = 16
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    targets: tuple[str, ...] = (
+        *("q_proj", "k_proj", "v_proj", "o_proj"),
+        *("gate_proj", "up_proj", "down_proj"),
+    )
     """Names of the layers that get an adapter."""
 
 
@@ -41,13 +50,15 @@ class Imitation:
     """Traces per forward pass."""
     learning_rate: float = 3e-3
     warm_up: float = 0.05
-    """Share of the steps in which the learning rate rises; it falls as a cosine after."""
+    """Share of the steps in which the learning rate rises."""
     seed: int = 0
     """Of the order of the traces."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the learning rate goes on after the warm-up."""
     lora: Lora | None = None
     half: bool = False
-    """Whether products are computed in bfloat16, the weights stay in single precision: on a CPU
-    that has it, a large model trains nearly twice as fast. Always so on a GPU."""
+    """Whether products are computed in bfloat16; the weights that learn stay in single precision.
+    On a CPU that has it, a large model trains nearly twice as fast. Always so on a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,3 +143,39 @@ class Reinforcement:
     def updates(self) -> int:
         """Optimiser steps per batch of episodes."""
         return self.epochs * self.minibatches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What a run is told."""
+
+    task: str = "atlas-small"
+    """Its name, or YAML with its parameters: ``{name: atlas-embedded, model: silent}``."""
+    model: str = "tiny"
+    """``tiny``, a transformer from scratch over the task's vocabulary; or what
+    `polyroute.backends.transformers.Transformers` loads."""
+    seed: int = 0
+    teachers: tuple[Style, ...] = ("random", "mixed")
+    """Whose traces are imitated, in equal parts."""
+    recall: int = 0
+    """Steps of `polyroute.train.r1.recall` before that, for a model from scratch."""
+    imitation: Imitation = field(default_factory=Imitation)
+    reinforcement: Reinforcement = field(default_factory=Reinforcement)
+    weight: float = 1.0
+    """Of the cost in the reward."""
+    without: Without | None = None
+    """What the reward of the reinforcement lacks, to see what it is good for. Judgements have the
+    whole reward."""
+    worth: tuple[float, float] | None = None
+    """Between these a question's willingness to pay is drawn, log-uniformly, where the task does
+    not draw it: US dollars for one right answer."""
+    gate: float = 0.85
+    """Least quality of the imitator's sampled answers before reinforcement, as a share of its
+    teachers'."""
+    judged: int = 300
+    """Held-out questions of every judgement."""
+    max_turns: int = 6
+    turn_tokens: int = 48
+    """Most tokens of one turn."""
+    remember_calls: bool = True
+    """Whether candidates are asked the same thing once in a run; see `Cached`."""

@@ -9,11 +9,10 @@ teachers feeds the optimiser its broken turns, and collapses onto whoever needs 
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,20 +26,22 @@ from polyroute.evaluate.bootstrap import mean_interval
 from polyroute.policies.router_r1 import RouterR1
 from polyroute.rewards.router_r1 import RouterR1Reward
 from polyroute.spec import construct
-from polyroute.tasks.atlas.small import vocabulary
+from polyroute.tasks.atlas.small import ENTITIES, RELATIONS, vocabulary
 from polyroute.tasks.atlas.teacher import Style, Teacher
 from polyroute.tasks.problem import Problem, Split, Task
 from polyroute.train.r1.cache import Cached
 from polyroute.train.r1.log import CsvLog, Logger, row_of
 from polyroute.train.r1.monitor import Alarm, Monitor, Vitals
-from polyroute.train.r1.recipe import Imitation, Reinforcement
+from polyroute.train.r1.recall import recall
+from polyroute.train.r1.recipe import Imitation, RunPlan, Without
 from polyroute.train.r1.rl import Point, checkpoints, reinforce
 from polyroute.train.r1.rollout import ROUTER, Game, Player, Rollout, malformed, vitals
 from polyroute.train.r1.sft import Lines, imitate, lines_of
+from polyroute.train.r1.stages import Stages
 from polyroute.train.r1.tiny import tiny_model
 from polyroute.types import Json, JsonObject
 
-__all__ = ["Result", "Run", "RunPlan", "judge"]
+__all__ = ["Result", "Run", "judge"]
 
 _SAMPLED: JsonObject = {"temperature": 1.0}
 _GREEDY: JsonObject = {"temperature": 0}
@@ -50,37 +51,6 @@ _ORDER = ("before", "optimum", "sft", "rl")
 
 _UNTRAINED = 40
 """Questions on which a model is judged before any training: it talks until every limit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPlan:
-    """What a run is told."""
-
-    task: str = "atlas-small"
-    """Its name, or YAML with its parameters: ``{name: atlas-embedded, model: silent}``."""
-    model: str = "tiny"
-    """``tiny``, a transformer from scratch over the task's vocabulary; or what
-    `polyroute.backends.transformers.Transformers` loads."""
-    seed: int = 0
-    teachers: tuple[Style, ...] = ("random", "mixed")
-    """Whose traces are imitated, in equal parts."""
-    imitation: Imitation = field(default_factory=Imitation)
-    reinforcement: Reinforcement = field(default_factory=Reinforcement)
-    weight: float = 1.0
-    """Of the cost in the reward."""
-    worth: tuple[float, float] | None = None
-    """Between these a question's willingness to pay is drawn, log-uniformly, where the task does
-    not draw it: US dollars for one right answer."""
-    gate: float = 0.85
-    """Least quality of the imitator's sampled answers before reinforcement, as a share of its
-    teachers'."""
-    judged: int = 300
-    """Held-out questions of every judgement."""
-    max_turns: int = 6
-    turn_tokens: int = 48
-    """Most tokens of one turn."""
-    remember_calls: bool = True
-    """Whether candidates are asked the same thing once in a run; see `Cached`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +112,8 @@ class Run:
             max_turns=plan.max_turns,
             router_params={**_GREEDY, "max_tokens": plan.turn_tokens},
         )
-        self.game = Game(
-            policy=policy,
-            reward=RouterR1Reward(weight=plan.weight, malformed=malformed(policy)),
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        _claim(folder / "plan.json", plan)
+        self.game = Game(policy=policy, reward=_reward(plan, policy))
+        self.stages = Stages(folder, plan)
 
     def train(self) -> Result:
         """Run all stages that are not done yet.
@@ -158,19 +124,20 @@ class Run:
             If the imitator does not pass the gate.
         """
         self._stage("optimum", self._optimum)
-        if not _is_done(self.folder / "sft"):
+        if not self.stages.has_model("sft"):
             self._imitate()
         self._stage("sft", lambda: self._judged(self._loaded("sft")))
         self._gate()
-        if not _is_done(self.folder / "rl"):
+        if not self.stages.has_model("rl"):
             self._reinforce()
         self._stage("rl", lambda: self._judged(self._loaded("rl")))
         # last, because nobody waits for it, and an untrained model takes every turn it is given
         self._stage("before", lambda: self._judged(self._start(), most=_UNTRAINED))
+        judged = self.stages.judged()
         return Result(
             folder=self.folder / "rl",
             policy=self.game.policy,
-            stages={name: self._stages()[name] for name in _ORDER},
+            stages={name: judged[name] for name in _ORDER},
             alarms=self.alarms,
         )
 
@@ -185,7 +152,7 @@ class Run:
 
     def _start(self) -> Loaded:
         if self.plan.model != "tiny":
-            return load(self.plan.model)
+            return load(self.plan.model, dtype=self._dtype())
         if self.task.name != "atlas-small":
             raise ConfigError(
                 f"the tiny model knows the words of atlas-small only, not of {self.plan.task!r}; "
@@ -193,12 +160,17 @@ class Run:
             )
         return tiny_model(vocabulary(), hidden=96, layers=2, seed=self.plan.seed)
 
+    def _dtype(self) -> str:
+        """Return what the weights are kept in: those under an adapter need not be exact."""
+        imitation = self.plan.imitation
+        return "bfloat16" if imitation.half and imitation.lora is not None else "float32"
+
     def _loaded(self, stage: str) -> Loaded:
         """Return the model that a stage left, its adapter ready to be trained further."""
         folder = self.folder / stage
         if not (folder / "adapter_config.json").is_file():
             return load(str(folder))
-        loaded = load(self.plan.model, adapter=str(folder))
+        loaded = load(self.plan.model, adapter=str(folder), dtype=self._dtype())
         for name, weight in loaded.model.named_parameters():
             weight.requires_grad_("lora_" in name)
         return loaded
@@ -207,27 +179,36 @@ class Run:
         begin = time.monotonic()
         loaded = self._start()
         sampler = self._backend(loaded)
-        lines = list(self._lines(sampler))
-        self.say(f"{len(lines)} traces of teachers ({time.monotonic() - begin:.0f} s)")
+        taught = list(self._traces())
+        self.say(f"{len(taught)} traces of teachers ({time.monotonic() - begin:.0f} s)")
         recipe = replace(self.plan.imitation, seed=self.plan.seed)
-        steps = recipe.steps
-        model = imitate(
-            loaded.model,
-            loaded.tokenizer,
-            lines,
-            recipe,
-            folder=self.folder / "imitation",
-            say=lambda step, loss: self.say(f"imitation {step}/{steps}: loss {loss:.4f}"),
-        )
-        _keep(model, loaded.tokenizer, self.folder / "sft")
+        if self.plan.recall:
+            exercise = replace(recipe, steps=self.plan.recall, schedule="constant")
+            self._learn(loaded, self._exercises(taught, sampler), exercise, "recall")
+        lines = [lines_of(rollout.trace, sampler) for rollout in taught]
+        model = self._learn(loaded, lines, recipe, "imitation")
+        self.stages.keep("sft", model, loaded.tokenizer)
         self.say(f"imitated ({time.monotonic() - begin:.0f} s)")
 
-    def _lines(self, sampler: Transformers) -> Iterable[Lines]:
+    def _learn(self, loaded: Loaded, lines: Iterable[Lines], recipe: Imitation, name: str) -> Any:  # noqa: ANN401
+        def say(step: int, loss: float) -> None:
+            self.say(f"{name} {step}/{recipe.steps}: loss {loss:.4f}")
+
+        model, tokenizer = loaded.model, loaded.tokenizer
+        return imitate(model, tokenizer, lines, recipe, folder=self.folder / name, say=say)
+
+    def _exercises(self, taught: Iterable[Rollout], sampler: Transformers) -> list[Lines]:
+        draw = random.Random(f"recall|{self.plan.seed}")
+        return [
+            recall(each.trace, sampler, skills=RELATIONS, subjects=ENTITIES, draw=draw)
+            for each in taught
+        ]
+
+    def _traces(self) -> Iterable[Rollout]:
         styles = self.plan.teachers
         problems = self.problems("train", self.plan.imitation.traces)
         for k, style in enumerate(styles):
-            for rollout in self._taught(problems[k :: len(styles)], style):
-                yield lines_of(rollout.trace, sampler)
+            yield from self._taught(problems[k :: len(styles)], style)
 
     def _taught(self, problems: Sequence[Problem], style: Style) -> list[Rollout]:
         teacher = Teacher(problems, style=style, weight=self.plan.weight, seed=self.plan.seed)
@@ -237,7 +218,7 @@ class Run:
         problems = self.problems("val", self.plan.judged)
         taught = [vitals(self._taught(problems, style), 0) for style in self.plan.teachers]
         wanted = self.plan.gate * sum(each.outcome for each in taught) / len(taught)
-        got = self._stages()["sft"]["sampled"]["outcome"]
+        got = self.stages.judged()["sft"]["sampled"]["outcome"]
         if got < wanted:
             raise ConfigError(
                 f"no reinforcement yet: after imitation the sampled quality is {got:.3f}, and "
@@ -251,7 +232,9 @@ class Run:
         loaded = self._loaded("sft")
         backend = self._backend(loaded)
         player = Player(
-            self._sampling(),
+            replace(
+                self._sampling(), reward=_reward(self.plan, self.game.policy, self.plan.without)
+            ),
             backend,
             self.problems("train", recipe.steps * recipe.questions),
             group=recipe.group,
@@ -261,7 +244,7 @@ class Run:
         found = checkpoints(self.folder / "checkpoints")
         done = int(found[-1].name.rpartition("-")[2]) // recipe.updates if found else 0
         log = CsvLog(self.folder / "curve.csv", before=done)
-        optimum = self._stages()["optimum"]["greedy"]
+        optimum = self.stages.judged()["optimum"]["greedy"]
         monitor = Monitor(optimum_share=optimum["top_share"], optimum_calls=optimum["calls"])
         for row in CsvLog.read(log.path):
             monitor.watch(_vitals_of(row))
@@ -285,7 +268,7 @@ class Run:
             curve=curve,
         )
         player.close()
-        _keep(model, loaded.tokenizer, self.folder / "rl")
+        self.stages.keep("rl", model, loaded.tokenizer)
         self.say(f"reinforced ({time.monotonic() - begin:.0f} s)")
 
     def _judged(self, loaded: Loaded, *, most: int | None = None) -> dict[str, Json]:
@@ -310,18 +293,9 @@ class Run:
         params = {**_SAMPLED, "max_tokens": self.plan.turn_tokens}
         return replace(self.game, policy=replace(self.game.policy, router_params=params))
 
-    def _stages(self) -> dict[str, Any]:
-        path = self.folder / "stages.json"
-        return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
-
     def _stage(self, name: str, measure: Callable[[], dict[str, Json]]) -> None:
-        """Measure once, and keep it."""
-        stages = self._stages()
-        if name in stages:
-            return
-        stages[name] = measure()
-        _write(self.folder / "stages.json", stages)
-        for how, found in stages[name].items():
+        """Measure once, and say what it came to."""
+        for how, found in (self.stages.judge(name, measure) or {}).items():
             self.say(
                 f"{name}, {how}: reward {found['reward']:.3f}, quality {found['outcome']:.3f}, "
                 f"well-formed {found['format_rate']:.3f}, {found['calls']:.2f} calls, "
@@ -348,6 +322,14 @@ def judge(rollouts: Sequence[Rollout]) -> dict[str, Json]:
     }
 
 
+def _reward(plan: RunPlan, policy: RouterR1, without: Without | None = None) -> RouterR1Reward:
+    return RouterR1Reward(
+        weight=0.0 if without == "cost" else plan.weight,
+        malformed=malformed(policy),
+        strict=without != "format",
+    )
+
+
 def _priced(problem: Problem, worth: tuple[float, float] | None, draw: random.Random) -> Problem:
     budget = problem.request.budget
     if worth is None or budget.usd_per_quality is not None:
@@ -356,45 +338,6 @@ def _priced(problem: Problem, worth: tuple[float, float] | None, draw: random.Ra
     drawn = float(np.exp(draw.uniform(low, high)))
     request = replace(problem.request, budget=replace(budget, usd_per_quality=drawn))
     return replace(problem, request=request)
-
-
-def _claim(path: Path, plan: RunPlan) -> None:
-    """Write the plan into a new folder; refuse one that belongs to another.
-
-    Raises
-    ------
-    ConfigError
-        If it does.
-    """
-    wanted = json.loads(json.dumps(asdict(plan)))
-    if not path.is_file():
-        _write(path, wanted)
-        return
-    there = json.loads(path.read_text("utf-8"))
-    if there != wanted:
-        keys = {key for key in wanted | there if wanted.get(key) != there.get(key)}
-        raise ConfigError(
-            f"{path.parent} holds a run of another plan (other {', '.join(sorted(keys))}); "
-            "name another folder, or remove it"
-        )
-
-
-def _keep(model: Any, tokenizer: Any, folder: Path) -> None:  # noqa: ANN401
-    """Write a model and its tokenizer, whole or not at all."""
-    making = folder.with_name(f".{folder.name}.new")
-    model.save_pretrained(making)
-    tokenizer.save_pretrained(making)
-    making.rename(folder)
-
-
-def _is_done(folder: Path) -> bool:
-    return folder.is_dir()
-
-
-def _write(path: Path, value: Json) -> None:
-    making = path.with_name(f".{path.name}.new")
-    making.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
-    making.replace(path)
 
 
 def _vitals_of(row: Mapping[str, float]) -> Vitals:

@@ -18,9 +18,9 @@ from polyroute.train.r1.recipe import Imitation
 from polyroute.train.r1.rl import extra, lora_config
 from polyroute.types import Message
 
-__all__ = ["Lines", "imitate", "lines_of"]
+__all__ = ["IGNORED", "Lines", "imitate", "lines_of"]
 
-_IGNORED = -100
+IGNORED = -100
 """Label of a token without loss, as torch's cross-entropy has it."""
 
 
@@ -44,7 +44,7 @@ def lines_of(trace: Trace, sampler: Transformers) -> Lines:
         Around the student: it knows its chat template and tokenizer.
     """
     ids = list(sampler.prompt_ids([Message("user", prompt_of(trace))]))
-    labels = [_IGNORED] * len(ids)
+    labels = [IGNORED] * len(ids)
     imitated = iter(
         "mistake" not in reply.fields
         for step in trace.steps
@@ -56,7 +56,7 @@ def lines_of(trace: Trace, sampler: Transformers) -> Lines:
         tokens = sampler.encode(span.text)
         ids += tokens
         wanted = span.own and next(imitated)
-        labels += tokens if wanted else [_IGNORED] * len(tokens)
+        labels += tokens if wanted else [IGNORED] * len(tokens)
     return Lines(tuple(ids), tuple(labels))
 
 
@@ -92,13 +92,14 @@ def imitate(
         per_device_train_batch_size=recipe.micro_batch,
         gradient_accumulation_steps=recipe.batch // recipe.micro_batch,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type={"cosine": "cosine", "constant": "constant_with_warmup"}[recipe.schedule],
         warmup_steps=recipe.warm_up,
         weight_decay=0.0,
         adam_beta2=0.98,
         max_length=None,
         logging_steps=max(1, recipe.steps // 50),
         save_strategy="no",
+        train_sampling_strategy="group_by_length",  # a quarter less padding
         report_to=[],
         disable_tqdm=True,
         use_cpu=not cuda,

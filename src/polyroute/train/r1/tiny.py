@@ -1,13 +1,18 @@
 """A language model of half a million parameters, from scratch, over a closed vocabulary.
 
-The one decision here: a token is a word, a punctuation mark or a whole tag, and white space is
-not part of any. Decoding puts one space between two tokens, and tokenising that text gives the
-same tokens again, so text and tokens say the same in both directions.
+Two decisions here. A token is a word, a punctuation mark or a whole tag, and white space is not
+part of any: decoding puts one space between two tokens, and tokenising that text gives the same
+tokens again, so text and tokens say the same in both directions. And two heads of the first layer
+start out looking at the token before, and at the one before that: to look a name up by what stands
+beside it, a transformer needs such heads first and the lookup on top of them, and from random
+weights so small a one does not find the first within the steps of a run here
+(``docs/benchmarks/router_r1.md``). They are a start, not a constraint: training may change them.
 
 References
 ----------
 One token per entity and per tag is what lets so small a model copy names; with pieces of words it
-does not learn to within many times the training.
+does not learn to within many times the training. Heads that look back, and what is built on them:
+Olsson et al., In-context Learning and Induction Heads, arXiv:2209.11895.
 """
 
 import re
@@ -73,7 +78,7 @@ def tiny_model(
     window: int = 1024,
     seed: int = 0,
 ) -> Loaded:
-    """Return a Llama with random weights, and its tokenizer.
+    """Return a Qwen2 with random weights, two heads apart, and its tokenizer.
 
     The default has half a million parameters with a vocabulary of 150; ``hidden=96, layers=2``
     a fifth of a million.
@@ -102,12 +107,13 @@ def tiny_model(
         raise ConfigError(f"hidden must be a multiple of {2 * heads}, got {hidden!r}")
     lib = transformers()
     tokenizer = word_tokenizer(words)
-    config = lib.LlamaConfig(
+    config = lib.Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=2 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=heads,
+        num_key_value_heads=heads,
         max_position_embeddings=window,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
@@ -120,8 +126,37 @@ def tiny_model(
     )
     with torch().random.fork_rng(devices=[]):
         torch().manual_seed(seed)
-        model = lib.LlamaForCausalLM(config)
+        model = lib.Qwen2ForCausalLM(config)
+    _look_back(model, hidden // heads, distances=(1, 2)[: heads // 2])
     return Loaded(model.eval(), tokenizer)
+
+
+def _look_back(model: Any, width: int, distances: Sequence[int]) -> None:  # noqa: ANN401
+    """Let the first heads of the first layer look at the tokens `distances` before.
+
+    With constant queries and keys, rotary positions make the score of a token ``d`` before
+    ``sharpness / n * sum_i cos(f_i * (d - distance))`` over the ``n`` frequencies ``f_i``, which is
+    highest at the distance wanted. The constants are the biases; the weights of these heads are
+    made small beside them.
+    """
+    attention = model.model.layers[0].self_attn
+    angles = model.model.rotary_emb.inv_freq
+    size = (_SHARPNESS * width**0.5 / len(angles)) ** 0.5
+    with torch().no_grad():
+        for head, distance in enumerate(distances):
+            rows = slice(head * width, (head + 1) * width)
+            attention.q_proj.weight[rows] *= _QUIET
+            attention.k_proj.weight[rows] *= _QUIET
+            turned = (distance * angles).cos(), -(distance * angles).sin()
+            attention.q_proj.bias[rows] = size * torch().cat(turned)
+            straight = torch().ones_like(angles), torch().zeros_like(angles)
+            attention.k_proj.bias[rows] = size * torch().cat(straight)
+
+
+_SHARPNESS = 60.0
+"""Of the heads that look back: nine tenths of the attention go where they look."""
+
+_QUIET = 0.1
 
 
 def _tokenizers() -> Any:  # noqa: ANN401 - an optional module without annotations
