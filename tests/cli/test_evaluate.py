@@ -98,3 +98,23 @@ def test_a_router_that_answers_nothing_is_said(run, data):
     found = run("evaluate", "--data", data, "--router", "large", "--max-usd", "0.0000001")
     assert found.exit_code == 0
     assert "no answer to 4 questions (score 0): budget" in found.stderr
+
+
+def test_a_router_with_prompts_of_its_own_is_judged_on_a_live_pool(run, data, configure, tmp_path):
+    scripted = {"name": "scripted", "say": "says:echo"}
+    cards = [{"id": m, "price": {"input": 1, "output": 2}, "backend": scripted} for m in DATA]
+    config = configure(pool=cards, policy={"name": "random"}, policies={})
+    spec = tmp_path / "checked.yaml"
+    spec.write_text("{name: cascade, order: [small, large], verifier: large}\n")
+    arguments = ("evaluate", "--data", data, "--router", spec, "--config", config, "--json")
+
+    def of(found):
+        assert found.exit_code == 0, found.output
+        rows = json.loads(found.stdout)["rows"]
+        return next(row for row in rows if row["name"] == "checked")
+
+    assert of(run(*arguments))["unrecorded"] == 4  # nobody recorded what the verifier said
+    live = of(run(*arguments, "--live"))
+    assert live["unrecorded"] == 0
+    assert live["quality"]["estimate"] == 0.75
+    assert run(*arguments[:5], "--live").exit_code == 2

@@ -7,13 +7,15 @@ import pytest
 
 from polyroute.decision import Answer, Call, Route
 from polyroute.errors import ConfigError
+from polyroute.evaluate.beyond import ByMetric
 from polyroute.evaluate.harness import Conditions, evaluate, request_of
 from polyroute.outcomes import OutcomeTable
 from polyroute.outcomes.implied import pool_of
 from polyroute.policies.fixed import Fixed
 from polyroute.policies.random import Random
 from polyroute.protocols import Method
-from polyroute.types import Budget
+from polyroute.trace import Reply
+from polyroute.types import Budget, Usage
 
 METHOD = Method(when="pre-generation", what=(), how="heuristic")
 
@@ -67,11 +69,12 @@ class Breaks:
 @dataclass(frozen=True)
 class AsksElse:
     method: ClassVar[Method] = METHOD
+    final: bool = False
 
     async def decide(self, trace):
         if trace.steps:
             return trace.give_up()
-        return Route(calls=(Call("small", "something never recorded"),))
+        return Route(calls=(Call("small", "something never recorded"),), final=self.final)
 
 
 def test_an_answer_of_its_own_is_graded_or_unknown_but_never_zero(table):
@@ -83,6 +86,49 @@ def test_an_answer_of_its_own_is_graded_or_unknown_but_never_zero(table):
 
 def graded(text, question):
     return float(question.query_id == "q1")
+
+
+class Answers:
+    """A live model; it remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+        self.closed = 0
+
+    async def complete(self, call, trace, emit=None):
+        self.asked.append(call.model)
+        return Reply(model=call.model, text="it is 3", usage=Usage(10, 5), seconds=2.0)
+
+    async def close(self):
+        self.closed += 1
+
+
+def test_what_is_not_recorded_is_asked_live_and_graded_and_billed(table):
+    live, pool = Answers(), pool_of(table)
+    graded = [replace(q, gold=("3",) if n < 3 else ("4",)) for n, q in enumerate(table.queries)]
+    table = replace(table, queries=tuple(graded))
+    conditions = Conditions(live=live, grade=ByMetric("number"), repeats=1)
+    policies = {"else": AsksElse(final=True), "small": Fixed("small")}
+    found = evaluate(policies, table, conditions=conditions)
+    assert live.asked == ["small"] * 4  # `Fixed` asks what is recorded
+    assert live.closed == 1
+    assert found["else"].score_N.tolist() == [1, 1, 1, 0]
+    assert found["else"].usd_N == pytest.approx(float(pool[0].price.cost(Usage(10, 5))))
+    assert found["else"].seconds == 2.0
+    assert found["else"].unrecorded == 0
+    assert found["small"].unrecorded == 0
+
+
+def test_an_answer_without_a_right_one_to_compare_it_with_stays_unknown(table):
+    found = evaluate({"says": Says()}, table, conditions=Conditions(grade=ByMetric()))["says"]
+    assert np.isnan(found.score_N).all()
+    with pytest.raises(ConfigError, match="expected one of exact_match"):
+        ByMetric("exact")
+
+
+def test_live_models_are_asked_from_one_process():
+    with pytest.raises(ConfigError, match="one process"):
+        Conditions(live=Answers(), jobs=2)
 
 
 def test_a_policy_that_breaks_scores_zero_and_says_why(table):

@@ -15,6 +15,7 @@ import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from polyroute.backends.by_card import ByCard
 from polyroute.cli.console import (
     clip,
     err,
@@ -29,15 +30,17 @@ from polyroute.cli.console import (
     write_line,
     write_table,
 )
-from polyroute.cli.construction import choose, configured_specs
+from polyroute.cli.construction import choose, configured_specs, refuse_unknown_prices
 from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson, ConfigFile, MaxRounds, MaxUsd
 from polyroute.config import build, read
+from polyroute.correctness import METRICS
 from polyroute.errors import ConfigError
+from polyroute.evaluate.beyond import ByMetric
 from polyroute.evaluate.curve import Curve, curves
 from polyroute.evaluate.harness import Conditions, Progress, evaluate
 from polyroute.evaluate.perturbation import choice_robustness
-from polyroute.evaluate.recording import cells_of
+from polyroute.evaluate.recording import Grade, cells_of
 from polyroute.evaluate.report import write_report
 from polyroute.evaluate.report.figures import between, dollars, number, p_value, percent, signed
 from polyroute.evaluate.summarise import Precision, summarise
@@ -45,7 +48,7 @@ from polyroute.evaluate.summary import Summary
 from polyroute.outcomes import OutcomeTable, Question, by_split, read_outcomes
 from polyroute.outcomes.implied import pool_of
 from polyroute.pool import Pool
-from polyroute.protocols import Policy
+from polyroute.protocols import Backend, Policy
 from polyroute.spec import Spec, construct, named_cards
 from polyroute.types import Budget
 
@@ -99,6 +102,18 @@ def evaluate_(  # noqa: PLR0913 - one parameter per option
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Workers; the results do not depend on it.")
     ] = 1,
+    grade: Annotated[
+        str | None,
+        typer.Option(
+            help="Metric for an answer that repeats no recorded reply: "
+            f"{', '.join(METRICS)}, or 'own' for what each question names.",
+            show_default=False,
+        ),
+    ] = None,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Ask the pool of --config what is not recorded. It bills."),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a run with this report folder stopped.")
     ] = False,
@@ -116,6 +131,10 @@ def evaluate_(  # noqa: PLR0913 - one parameter per option
 
     The pool is that of --config when it is given, else the models of the table with the prices
     that its costs imply.
+
+    A router that writes prompts or answers of its own is judged with --live, which asks the pool
+    where the table has no recording, and --grade, which scores what nobody has scored. With --live
+    there is one process and no cost knob.
     """  # fmt: skip
     with working(f"reading {data}"):
         bench = _bench(data, split, train_split, config)
@@ -123,9 +142,10 @@ def evaluate_(  # noqa: PLR0913 - one parameter per option
     budget = Budget(usd=max_usd, rounds=max_rounds or Budget().rounds)
     conditions = Conditions(
         budget=budget, repeats=repeats, seed=seed, jobs=jobs, place=engine.value,
-        folder=_folder(report, resume=resume),
+        folder=_folder(report, resume=resume), grade=_grade(grade),
+        live=_live(config, budget) if live else None,
     )  # fmt: skip
-    summary = _run(policies, bench, conditions, _Extras(points, perturbed))
+    summary = _run(policies, bench, conditions, _Extras(0 if live else points, perturbed))
     summary = replace(summary, facts=_facts(data, split, budget, summary))
     _warn_of_failures(summary)
     if report is not None:
@@ -181,6 +201,25 @@ class _Extras:
 
     points: int
     perturbed: int
+
+
+def _grade(metric: str | None) -> Grade | None:
+    return None if metric is None else ByMetric(None if metric == "own" else metric)
+
+
+def _live(config: Path | None, budget: Budget) -> Backend:
+    """Return the backend of the whole pool.
+
+    Raises
+    ------
+    ConfigError
+        Without a configuration, or if a budget in dollars could not hold.
+    """
+    if config is None:
+        raise ConfigError("--live asks the pool of a configuration; give it with --config")
+    setup = build(read(config))
+    refuse_unknown_prices(setup.pool, budget)
+    return ByCard(setup.backends, setup.first_token_s)
 
 
 def routers(texts: list[str], pool: Pool, config: Path | None) -> dict[str, Policy]:

@@ -19,6 +19,7 @@ from polyroute.backends.replay import Replay
 from polyroute.decision import Answer, Route
 from polyroute.episode import Episode
 from polyroute.errors import ConfigError, PolicyError
+from polyroute.evaluate.beyond import RecordedFirst
 from polyroute.evaluate.digest import digest
 from polyroute.evaluate.outcome_log import OutcomeLog
 from polyroute.evaluate.recording import Grade, Recording, readable
@@ -27,7 +28,7 @@ from polyroute.evaluate.workers import Place, spread
 from polyroute.outcomes import OutcomeTable, Question
 from polyroute.outcomes.implied import pool_of
 from polyroute.pool import Pool
-from polyroute.protocols import Estimator, FloatArray, Policy
+from polyroute.protocols import Backend, Estimator, FloatArray, Policy
 from polyroute.trace import Step, Trace
 from polyroute.types import Budget, Json, Message, Request
 
@@ -60,7 +61,9 @@ class Conditions:
     folder: Path | None = None
     """Where outcomes are kept as they come; a run with the same folder goes on where it was."""
     grade: Grade | None = None
-    """Scores an answer that repeats no recorded reply."""
+    """Scores an answer that repeats no recorded reply; see `polyroute.evaluate.beyond.ByMetric`."""
+    live: Backend | None = None
+    """Is asked for what the table has no recording of, and closed when the run ends."""
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -68,6 +71,13 @@ class Conditions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {value!r}")
+        if self.live is not None and not self.here:
+            raise ConfigError("live models are asked from one process; leave out jobs and place")
+
+    @property
+    def here(self) -> bool:
+        """Whether everything runs in this process."""
+        return self.jobs == 1 and self.place == "processes"
 
 
 def evaluate(
@@ -182,7 +192,8 @@ class _Bench:
         of_table = _table_digest(self.table)
         for name, policy in self.policies.items():
             rest = (self.pool.digest, of_table, self.conditions.budget, self.conditions.seed)
-            key = digest((policy, *rest, self.samples, self.conditions.grade))
+            beyond = (self.conditions.grade, self.conditions.live is not None)
+            key = digest((policy, *rest, self.samples, *beyond))
             self._logs[name] = OutcomeLog(folder, key)
         found: dict[str, list[Outcome]] = {}
         for name, log in self._logs.items():
@@ -204,11 +215,15 @@ class _Bench:
 
     def run(self, jobs: Sequence[_Job]) -> Iterator[tuple[str, list[Outcome]]]:
         """Yield the outcomes of each job, in any order."""
-        here = self.conditions.jobs == 1 and self.conditions.place == "processes"
-        if here or not jobs:
+        if self.conditions.here or not jobs:
+            live = self.conditions.live
             with asyncio.Runner() as runner:
-                for job in jobs:
-                    yield job[0], runner.run(self.outcomes(job))
+                try:
+                    for job in jobs:
+                        yield job[0], runner.run(self.outcomes(job))
+                finally:  # in the loop that its connections belong to
+                    if live is not None:
+                        runner.run(live.close())
             return
         found = spread(
             _started, _packed(self), jobs, place=self.conditions.place, workers=self.conditions.jobs
@@ -250,8 +265,9 @@ class _Bench:
             repeat=repeat,
             seed=self.conditions.seed,
         )
-        replay = self._replays[self._rank[n]]
-        episode = Episode(self.policies[name], replay, request, self.pool)
+        replay, live = self._replays[self._rank[n]], self.conditions.live
+        backend = replay if live is None else RecordedFirst(replay, live)
+        episode = Episode(self.policies[name], backend, request, self.pool)
         broken: str | None = None
         try:
             async for _ in episode.events(stream=False):

@@ -11,7 +11,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from polyroute.decision import Answer
 from polyroute.errors import ConfigError
 from polyroute.outcomes import OutcomeTable, Question
 from polyroute.pool import Pool
@@ -41,7 +40,8 @@ class Recording:
     pool : Pool
         A model of the table is the card whose id, or one of whose aliases, is its name.
     grade : callable, optional
-        Scores an answer that repeats no recorded reply; without it such an answer has no score.
+        Scores an answer that repeats no recorded reply to its question: one that the policy wrote,
+        or that came from a live model. Without it such an answer has no score.
     """
 
     def __init__(self, table: OutcomeTable, pool: Pool, grade: Grade | None = None) -> None:
@@ -67,15 +67,20 @@ class Recording:
         return self._rows.get((which["query_id"], self._names[reply.model], which["sample"]))
 
     def seconds(self, trace: Trace) -> float | None:
-        """Return the recorded seconds of an episode; `None` when one call's are unknown."""
+        """Return the seconds of an episode as recorded, or as a live model took; `None` unknown."""
         total = 0.0
         for step in trace.steps:
-            rows = [self.row(reply) for reply in step.replies if reply.ok]
-            times = [np.nan if r is None else self._table.responses.latency_s[r] for r in rows]
+            times = [self._seconds(reply) for reply in step.replies if reply.ok]
             if np.isnan(times).any():
                 return None
             total += max(times, default=0.0)
         return float(total)
+
+    def _seconds(self, reply: Reply) -> float:
+        if "recording" not in reply.fields:
+            return reply.seconds
+        row = self.row(reply)
+        return float("nan") if row is None else float(self._table.responses.latency_s[row])
 
     def score(self, trace: Trace) -> Scored:
         """Return the score of a finished episode's answer, 0 when there is none."""
@@ -94,7 +99,7 @@ class Recording:
         model = same[0].model if same else None
         if scores and not np.isnan(scores).any():  # the same text may have been judged twice
             return Scored(sum(scores) / len(scores), model)
-        if scores or self._grade is None or not isinstance(trace.steps[-1].decision, Answer):
+        if scores or self._grade is None:
             return Scored(None, model)
         return Scored(self._grade(trace.answer, self._questions[query_id]), model)
 
