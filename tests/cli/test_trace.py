@@ -5,8 +5,13 @@ import re
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
+
+from polyroute.records.jsonl import JsonlStore
+from polyroute.records.record import Record
 
 
 @pytest.fixture
@@ -260,3 +265,44 @@ def test_exported_csv_goes_to_standard_output(run):
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [row["model"] for row in rows] == ["b", "b", "b"]
     assert "3 records written" in result.stderr
+
+
+def aged(path, *, days):
+    """Make a store anew in which every record is so many days older."""
+    old = [Record.from_line(line.rstrip()) for line in path.read_bytes().splitlines()]
+    for file in path.parent.iterdir():
+        file.unlink()
+    store = JsonlStore(path)
+    for record in old:
+        moment = datetime.fromisoformat(record.created_at) - timedelta(days=days)
+        store.append(replace(record, created_at=moment.isoformat(timespec="microseconds")))
+    store.close()
+
+
+def test_a_purge_by_age_leaves_the_chain_the_young_and_a_line_in_the_audit_log(
+    run, stored, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("POLYROUTE_HOME", str(tmp_path / "home"))
+    path = tmp_path / "records" / "r.jsonl"
+    aged(path, days=31)
+    run("ask", "-p", "b", "young")
+    would = run("trace", "purge", "--older-than", "30d", "--dry-run")
+    assert would.stdout == "would purge 3 records\n"
+    assert not (tmp_path / "home" / "audit.jsonl").exists()
+    assert run("trace", "purge", "--older-than", "30d").stdout == "purged 3 records\n"
+    assert [row.split()[-1] for row in run("trace", "list").stdout.splitlines()[1:]] == ["young"]
+    verified = run("trace", "verify")
+    assert verified.exit_code == 0
+    assert "4 records as written, 3 of them purged" in verified.stdout
+    assert run("trace", "show", stored[0]).exit_code == 3
+    (noted,) = map(json.loads, (tmp_path / "home" / "audit.jsonl").read_text().splitlines())
+    assert (noted["act"], noted["records"]) == ("trace.purge", 3)
+    assert run("trace", "purge", "--older-than", "30d").stdout == "purged 0 records\n"
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_purge_says_which_records_by_age_or_by_user(run, tmp_path):
+    before = (tmp_path / "records" / "r.jsonl").read_bytes()
+    for wrong in ((), ("--older-than", "30d", "--user", "4711"), ("--older-than", "soon")):
+        assert run("trace", "purge", *wrong).exit_code == 2
+    assert (tmp_path / "records" / "r.jsonl").read_bytes() == before
