@@ -89,5 +89,5 @@ def test_two_heads_of_the_first_layer_start_out_looking_back(head, distance):
     model.set_attn_implementation("eager")
     ids = torch.randint(3, len(WORDS), (1, 40), generator=torch.Generator().manual_seed(0))
     looked = model(input_ids=ids, output_attentions=True).attentions[0][0, head]
-    back = torch.tensor([float(looked[k, k - distance]) for k in range(distance, 40)])
+    back = torch.tensor([float(looked[k, k - distance].detach()) for k in range(distance, 40)])
     assert back.min() > 0.7

@@ -20,8 +20,8 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             model=model,
             seed=seed,
             teachers=("random", "mixed", "mixed"),
-            recall=500,
-            imitation=Imitation(steps=800),
+            recall=700,
+            imitation=Imitation(steps=1_000),
             reinforcement=Reinforcement(steps=100, questions=16, learning_rate=2e-4),
             judged=200,
         )

@@ -182,10 +182,12 @@ class Run:
         taught = list(self._traces())
         self.say(f"{len(taught)} traces of teachers ({time.monotonic() - begin:.0f} s)")
         recipe = replace(self.plan.imitation, seed=self.plan.seed)
-        if self.plan.recall:
-            exercise = replace(recipe, steps=self.plan.recall, schedule="constant")
-            self._learn(loaded, self._exercises(taught, sampler), exercise, "recall")
         lines = [lines_of(rollout.trace, sampler) for rollout in taught]
+        if self.plan.recall:
+            exercises = self._exercises(taught, sampler)
+            steady = replace(recipe, steps=self.plan.recall, schedule="constant")
+            self._learn(loaded, exercises, steady, "recall")
+            lines += exercises  # or what was learnt is lost again
         model = self._learn(loaded, lines, recipe, "imitation")
         self.stages.keep("sft", model, loaded.tokenizer)
         self.say(f"imitated ({time.monotonic() - begin:.0f} s)")

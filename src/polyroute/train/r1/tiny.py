@@ -78,7 +78,7 @@ def tiny_model(
     window: int = 1024,
     seed: int = 0,
 ) -> Loaded:
-    """Return a Qwen2 with random weights, two heads apart, and its tokenizer.
+    """Return a Llama with random weights, two heads apart, and its tokenizer.
 
     The default has half a million parameters with a vocabulary of 150; ``hidden=96, layers=2``
     a fifth of a million.
@@ -107,7 +107,7 @@ def tiny_model(
         raise ConfigError(f"hidden must be a multiple of {2 * heads}, got {hidden!r}")
     lib = transformers()
     tokenizer = word_tokenizer(words)
-    config = lib.Qwen2Config(
+    config = lib.LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
         intermediate_size=2 * hidden,
@@ -120,13 +120,14 @@ def tiny_model(
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
         attention_dropout=0.0,
+        attention_bias=True,
         # the usual 0.02 is for wide models: here attention would start out flat, and copying a
         # word from the context is found after twice as many steps
         initializer_range=hidden**-0.5,
     )
     with torch().random.fork_rng(devices=[]):
         torch().manual_seed(seed)
-        model = lib.Qwen2ForCausalLM(config)
+        model = lib.LlamaForCausalLM(config)
     _look_back(model, hidden // heads, distances=(1, 2)[: heads // 2])
     return Loaded(model.eval(), tokenizer)
 
