@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from polyroute import Answer, Call, Route, run_episode
+from polyroute import Answer, Call, ModelCard, Pool, Price, Route, run_episode
+from polyroute.backends.by_card import ByCard
 from polyroute.errors import ConfigError
 from polyroute.outcomes import OutcomeTable, write_outcomes
+from polyroute.policies.router_r1 import RouterR1
 from polyroute.rewards.router_r1 import RouterR1Reward
+from polyroute.tasks.atlas.teacher import Teacher
 from polyroute.tasks.problem import Task
 from polyroute.tasks.recorded import Recorded
 
@@ -107,6 +110,17 @@ def test_cards_of_a_configuration_stand_for_the_models(table, tmp_path):
     task = Recorded(table, config=config)
     assert task.pool.ids == ("best",)
     assert run(task.problems("test", 1, seed=0)[0], "best").answer == "Madrid"
+
+
+def test_a_teacher_asks_a_recorded_question_and_passes_the_reply_on(table):
+    problem = Recorded(table).problems("test", 1, seed=0)[0]
+    assert [(hop.query, hop.answer) for hop in problem.hops] == [("capital of Spain", "Madrid")]
+    router = ModelCard(id="router", price=Price())
+    backends = {**dict.fromkeys(problem.pool.ids, problem.backend), "router": Teacher([problem])}
+    policy, pool = RouterR1(router="router", layout="brief"), Pool([*problem.pool, router])
+    trace = asyncio.run(run_episode(policy, ByCard(backends), problem.request, pool))
+    assert (trace.answer, trace.replies[1].model) == ("Madrid", "good")
+    assert trace.usd == Decimal("0.000248")
 
 
 def test_golds_decide_where_the_table_has_a_persons_judgement(table):

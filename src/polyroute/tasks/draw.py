@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from polyroute.outcomes import Question
 from polyroute.pool import Pool
 from polyroute.protocols import Backend
-from polyroute.tasks.problem import Problem
+from polyroute.tasks.problem import Hop, Problem
 from polyroute.types import Budget, Message, Request
 
 __all__ = ["Draw"]
@@ -41,6 +41,7 @@ class Draw:
         budget = self.budget
         if self.worth:
             budget = replace(budget, usd_per_quality=draw.choice(self.worth) / 1_000_000)
+        kind = question.task or question.dataset
         request = Request(
             id=question.query_id,
             messages=(Message("user", question.prompt),),
@@ -53,5 +54,14 @@ class Draw:
             backend=self.backend,
             golds=question.gold,
             metric=question.metric or self.metric,
-            kind=question.task or question.dataset,
+            kind=kind,
+            hops=_asked_once(question, kind),
         )
+
+
+def _asked_once(question: Question, skill: str) -> tuple[Hop, ...]:
+    """Return the question as its own only hop, so that a teacher can show how it is asked."""
+    if not question.gold:
+        return ()
+    query = question.prompt.replace("{", "{{").replace("}", "}}")
+    return (Hop(query=query, skill=skill, answer=question.gold[0]),)
