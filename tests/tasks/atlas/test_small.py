@@ -312,3 +312,5 @@ def test_a_number_of_hops_it_does_not_have_is_an_error():
         AtlasSmall(hops=(4,))
     with pytest.raises(ConfigError, match="worth"):
         AtlasSmall(worth=())
+    with pytest.raises(ConfigError, match="a name is a role"):
+        AtlasSmall(roles="fixed", variant="unseen_specialists")

@@ -129,7 +129,8 @@ class AtlasSmall:
     Raises
     ------
     ConfigError
-        If `hops` or `worth` has nothing to choose from, or a number of hops is not 1, 2 or 3.
+        If `hops` or `worth` has nothing to choose from, a number of hops is not 1, 2 or 3, or a
+        variant needs new names where names are fixed.
 
     Notes
     -----
@@ -149,6 +150,11 @@ class AtlasSmall:
             raise ConfigError(f"hops must be some of 1, 2 and 3, got {self.hops!r}")
         if not self.worth:
             raise ConfigError("worth must have one value or more, got none")
+        if self.roles == "fixed" and self.variant in ("unseen_entities", "unseen_specialists"):
+            raise ConfigError(
+                f"{self.variant!r} calls somebody by a new name, and with roles='fixed' a name is "
+                "a role; drop one of the two"
+            )
 
     def problems(self, split: Split, n: int, seed: int) -> Sequence[Problem]:
         """Return the first `n` problems of `split` under `seed`."""
