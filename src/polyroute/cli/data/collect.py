@@ -73,7 +73,7 @@ def collect(  # noqa: PLR0913 - one parameter per option
     params: dict[str, Json] = {name: value for name, value in given.items() if value is not None}
 
     async def main() -> Collected:
-        pool = setup.pool if not model else setup.pool.only(model)
+        pool = setup.pool.only(model) if model else setup.pool.candidates
         async with opened(setup) as backend:
             capped = Capped(backend, setup.pool, max_usd, seconds=max_seconds)
             score = (
