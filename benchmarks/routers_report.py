@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from routers import FOLDS, TABLES, Table, best_point, routed, squared
+from routers import FOLDS, MEMBERS, TABLES, Table, best_point, routed, squared
 from scipy.optimize import nnls
 
 from polyroute.evaluate.bootstrap import (
@@ -26,8 +26,6 @@ from polyroute.evaluate.bootstrap import (
 from polyroute.protocols import FloatArray
 
 BEGIN, END = "<!-- figures: written by benchmarks/routers_report.py -->", "<!-- end of figures -->"
-MEMBERS = ("ridge", "neighbours", "clusters")
-"""What the blend averages."""
 
 
 @dataclass
@@ -66,8 +64,7 @@ def ten_lines(folder: Path, table: Table) -> FloatArray:
     """Return what a ridge with alpha 10 predicts for val."""
     stored = folder / "ten_lines.npy"
     if not stored.is_file():
-        fit = table.build("ridge", {"alpha": 10.0}, 0)
-        fit.fit(table.train, table.target_NM, table.pool)
+        fit = table.fitted("ridge", {"alpha": 10.0})
         np.save(stored, fit.predict(table.val, table.pool))
     return np.asarray(np.load(stored))
 

@@ -35,6 +35,8 @@ class Examples:
     """US dollars of the call; NaN where unknown."""
     pool: Pool
     """The M cards, in column order."""
+    kinds: tuple[str, ...] = ()
+    """Data set and task of each question, where the table has any; for estimators that are told."""
 
     @classmethod
     def of(
@@ -85,6 +87,7 @@ class Examples:
             quality_NM=quality_NM[taken],
             usd_NM=usd_NM[taken],
             pool=Pool(cards),
+            kinds=tuple(f"{question.dataset}/{question.task}" for question in questions),
         )
 
     def __len__(self) -> int:
@@ -114,6 +117,7 @@ class Examples:
             quality_NM=self.quality_NM[chosen],
             usd_NM=self.usd_NM[chosen],
             pool=self.pool,
+            kinds=tuple(self.kinds[n] for n in chosen) if self.kinds else (),
         )
 
     def only(self, ids: Sequence[str]) -> "Examples":
@@ -131,6 +135,7 @@ class Examples:
             quality_NM=self.quality_NM[:, columns],
             usd_NM=self.usd_NM[:, columns],
             pool=pool,
+            kinds=self.kinds,
         )
 
     def held_out(self, share: float, *, seed: int = 0) -> tuple["Examples", "Examples"]:

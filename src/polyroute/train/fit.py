@@ -48,6 +48,11 @@ class _Chooses(Protocol):
     def candidates(self, pool: Pool) -> tuple[ModelCard, ...]: ...
 
 
+@runtime_checkable
+class _HearsKinds(Protocol):
+    def tell(self, kinds: Sequence[str]) -> object: ...
+
+
 def fit(plan: Plan, examples: Examples, *, say: Callable[[str], None] = lambda _: None) -> Fitted:
     """Fit a policy to recorded outcomes.
 
@@ -159,6 +164,8 @@ def _built(spec: JsonObject) -> Policy:
 def _fitted(spec: JsonObject, examples: Examples) -> Policy:
     policy = _built(spec)
     for name, estimator in estimators_of(policy).items():
+        if isinstance(estimator, _HearsKinds):
+            estimator.tell(examples.kinds)
         estimator.fit(examples.requests, _target(name, examples), examples.pool)
     return policy
 
