@@ -320,7 +320,7 @@ class Episode:
         seconds = reply.seconds or time.monotonic() - start
         if again or reply.discarded:
             reply = self._with_discarded(reply, again)
-        return replace(reply, seconds=seconds, usd=self._ledger.settle(reservation, reply))
+        return reply.priced(self._ledger.settle(reservation, reply), seconds)
 
     def _send(
         self, reservation: Reservation, emit: Emit | None, again: list[Reservation]

@@ -152,7 +152,8 @@ class StreamedCompletion:
         BackendError
             Of kind ``invalid_reply``, if it is no chunk of a completion.
         """  # noqa: DOC501
-        self._model = self._model or _string(chunk.get("model"))
+        if not self._model:
+            self._model = _string(chunk.get("model"))
         self._usage = chunk.get("usage") or self._usage
         choices = chunk.get("choices")
         if choices is None and "usage" in chunk:
@@ -177,7 +178,8 @@ class StreamedCompletion:
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             raise _invalid("the delta of a chunk is no object")
-        text = _text(delta.get("content"))
+        content = delta.get("content")
+        text = content if isinstance(content, str) else _text(content)
         self._text.append(text)
         self.characters += len(text)
         for key, value in delta.items():
@@ -188,7 +190,8 @@ class StreamedCompletion:
             elif key != "content":
                 self._fields[key] = _joined(self._fields.get(key), value, key)
                 self.characters += len(value) if isinstance(value, str) else 0
-            self.started = self.started or bool(value)
+            if value and not self.started:
+                self.started = True
         return text
 
     def _add_tool_calls(self, pieces: Json) -> None:
@@ -351,6 +354,8 @@ def _text(content: Json) -> str:
 
 def _logprobs(choice: Mapping[str, Json]) -> list[float]:
     logprobs = choice.get("logprobs")
+    if logprobs is None:
+        return []
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
     found = [t.get("logprob") for t in tokens or () if isinstance(t, dict)]
     return [float(p) for p in found if isinstance(p, (int, float))]
@@ -358,8 +363,10 @@ def _logprobs(choice: Mapping[str, Json]) -> list[float]:
 
 def _stop(choice: Mapping[str, Json]) -> JsonObject:
     """Read vLLM's ``stop_reason`` or SGLang's ``matched_stop``; a number there is a token."""
-    said = [choice[key] for key in ("stop_reason", "matched_stop") if key in choice]
-    return {"stop": _string(said[0])} if said else {}
+    for key in ("stop_reason", "matched_stop"):
+        if key in choice:
+            return {"stop": _string(choice[key])}
+    return {}
 
 
 def _count(wire: Mapping[str, Json], name: str) -> int | None:

@@ -150,9 +150,12 @@ def report(outcome: Outcome, asked: Asked) -> dict[str, Json]:
 
 def headers(outcome: Outcome, asked: Asked) -> dict[str, str]:
     """Return the headers that say what a run came to."""
-    models = dict.fromkeys(
-        reply.model for trace in outcome.traces for reply in trace.replies if not _refused(reply)
-    )
+    models: dict[str, None] = {}
+    for trace in outcome.traces:
+        for step in trace.steps:
+            for reply in step.replies:
+                if reply.failure is None or not _refused(reply):
+                    models[reply.model] = None
     fields = {
         "x-polyroute-trace-id": outcome.trace.request.id,
         "x-polyroute-policy": in_header(asked.choice.name),

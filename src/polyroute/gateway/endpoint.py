@@ -93,7 +93,8 @@ class Endpoint:
             body = await read_body(scope, receive, limit_mb=gateway.max_body_mb)
             said = decode(body)
             add_knobs(said, scope["headers"])
-            asked = gateway.reader.read(await self._shape.read(said, caller), said)
+            wire = await self._shape.read(said, caller)
+            asked = gateway.reader.read(wire, said, caller.named)
             asked = gateway.conversations.known(caller, asked)
             admission = await gateway.gate.admit(caller, asked)
         except DisconnectedError:
@@ -169,8 +170,9 @@ class _One:
             watchers, asked = self._gateway.watchers, self._asked
 
             async def report(event: Happening) -> None:
-                for watcher in watchers:
-                    watcher.happened(asked, event)
+                if not isinstance(event, Streamed):
+                    for watcher in watchers:
+                        watcher.happened(asked, event)
                 await tell(event)
 
             await self._run.carry_out(report if watchers else tell, stream=stream)

@@ -74,7 +74,7 @@ class Watcher(Protocol):
         ...
 
     def happened(self, asked: Asked, event: Happening) -> None:
-        """Take note of what happened in its episode."""
+        """Take note of what happened in its episode; the pieces of a stream are left out."""
         ...
 
     def ended(self, caller: Caller, asked: Asked, outcome: Outcome | None) -> None:

@@ -45,6 +45,8 @@ class Chunks:
         self._id: str | None = None
         self._created = int(time.time())
         self._model = asked.model
+        self._call: Call | None = None
+        """Whose pieces come."""
         self._final = False
         """Whether the calls that run now may be the answer."""
         self._lines: list[str] = []
@@ -61,7 +63,7 @@ class Chunks:
     def feed(self, event: Happening) -> bytes:
         """Take in what happened."""
         if isinstance(event, Streamed):
-            return self._flush() + self._piece(event)
+            return self._flush() + self._piece(event) if self._lines else self._piece(event)
         if isinstance(event, FellBack):
             self._lines.append(f"the policy broke; asking {event.card} instead")
             return b""
@@ -109,7 +111,8 @@ class Chunks:
     def _piece(self, event: Streamed) -> bytes:
         """Write a piece of the answer: the upstream's chunk, or one made of the text."""
         self._text = True
-        self._model = self._asked.pool.card(event.call.model).id
+        if event.call is not self._call:
+            self._call, self._model = event.call, self._asked.pool.card(event.call.model).id
         chunk = event.delta.chunk
         if chunk is None:
             text = event.delta.text
@@ -131,21 +134,23 @@ class Chunks:
 
     def _send(self, listed: Iterable[JsonObject], like: JsonObject | None = None) -> bytes:
         """Write a chunk of choices, or hold it back when it ends one."""
-        roled = [self._with_role(choice) for choice in listed]
+        roled: list[JsonObject] = []
+        ends = False
+        for choice in listed:
+            known = choice.get("index", 0) in self._roled
+            roled.append(choice if known else self._with_role(choice))
+            ends = ends or bool(choice.get("finish_reason"))
         chunk = self._chunk(roled, like)
-        before = b"" if self._held is None else _event(self._held)
-        self._held = None
-        if any(choice.get("finish_reason") for choice in roled):
-            self._held = chunk
-            return before
-        return before + _event(chunk)
+        held, self._held = self._held, chunk if ends else None
+        if held is None:
+            return b"" if ends else _event(chunk)
+        return _event(held) if ends else _event(held) + _event(chunk)
 
     def _with_role(self, choice: JsonObject) -> JsonObject:
-        index = choice.get("index", 0)
         delta = choice.get("delta")
-        if index in self._roled or not isinstance(delta, Mapping):
+        if not isinstance(delta, Mapping):
             return choice
-        self._roled.add(index)
+        self._roled.add(choice.get("index", 0))
         return {**choice, "delta": {"role": "assistant", **delta}}
 
     def _chunk(self, listed: list[JsonObject], like: JsonObject | None = None) -> dict[str, Json]:

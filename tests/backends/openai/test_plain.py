@@ -3,8 +3,11 @@
 import asyncio
 import gzip
 import json
+import os
+import socket
 import zlib
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from polyroute.backends.openai import Instance, OpenAI
+from polyroute.backends.openai.over_aiohttp import OverAiohttp
 from polyroute.backends.openai.plain import Plain
 from polyroute.backends.openai.transport import Address, TransportError
 from polyroute.errors import ConfigError
@@ -258,3 +262,27 @@ def test_a_header_that_would_be_two_is_not_sent():
                 await client.send("POST", address, b"")
 
     asyncio.run(whole())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux lists a process's sockets")
+@pytest.mark.parametrize("client", [Plain, OverAiohttp])
+def test_nothing_that_is_sent_waits_for_the_acknowledgement_of_what_went_before(client):
+    """Else a body behind its headers waits 40 ms for the other side's delayed acknowledgement."""
+
+    async def run():
+        async with upstream(OK + b"Content-Length: 2\r\n\r\nok") as (address, _, _):
+            transport = client(keep_alive_s=4.0)
+            assert await ask(transport, address) == (200, b"ok")
+            found = [*_without_delay(address.url.port)]
+            await transport.close()
+            return found
+
+    assert asyncio.run(run()) == [True]
+
+
+def _without_delay(port):
+    """Yield of every connection of this process to `port` whether it has TCP_NODELAY."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as one:
+            if one.family == socket.AF_INET and one.getpeername()[1] == port:
+                yield one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

@@ -1,5 +1,6 @@
 """Slow clients, long headers, TLS and proxies, over real connections."""
 
+import os
 import shutil
 import socket
 import ssl
@@ -7,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,16 @@ def test_a_certificate_that_is_not_there_is_an_error_in_words(
     )
     with pytest.raises(ConfigError, match=r"access\.tls"):
         serve(settings, port=0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux lists a process's sockets")
+def test_a_piece_of_a_stream_does_not_wait_for_the_acknowledgement_of_the_one_before() -> None:
+    found = []
+    with listening() as port, socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as one:
+                if one.family == socket.AF_INET and one.getpeername() == client.getsockname():
+                    found.append(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0)
+    assert found == [True]

@@ -151,16 +151,17 @@ class Exchange:
 
     def _take(self, event: Event, held: list[tuple[str, JsonObject]]) -> None:
         """Take in one event of the stream; what it adds is put to what is `held`."""
-        streamed = self._streamed
-        if streamed.done or not event.data or event.data.isspace():
+        streamed, said = self._streamed, event.data
+        if streamed.done or not said or said.isspace():
             return
-        if event.data.strip() == "[DONE]":
+        if said[0] != "{" and said.strip() == "[DONE]":
             streamed.done = True
             return
-        chunk = parse(event.data)
-        if chunk.get("error") or event.name == "error":
+        chunk = parse(said)
+        if event.name == "error" or chunk.get("error"):
             raise stream_error(chunk.get("error") or chunk)
-        chunk = as_chat(chunk, self.instance, self.call.prefix)
+        if self.instance.continues is not None:
+            chunk = as_chat(chunk, self.instance, self.call.prefix)
         held.append((streamed.add(chunk), chunk))
         if streamed.characters > _LONGEST_REPLY:
             raise _too_long()

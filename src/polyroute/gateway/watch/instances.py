@@ -72,7 +72,9 @@ class Instances:
             reply = called.reply
             if called.refused:
                 continue
-            met = self._met.setdefault((called.card, reply.instance or ""), _Met())
+            place = (called.card, reply.instance or "")
+            if (met := self._met.get(place)) is None:
+                met = self._met[place] = _Met()
             met.calls += 1
             met.last = account.began
             if reply.failure is None:
