@@ -10,21 +10,19 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from figures import knob_figure
 from played import Played, cell, difference, markdown, mean_of, shown, with_worth, write_section
 from trained import routers
 from variants import baselines, seeds
-from worlds import problems
+from worlds import label, problems, task, world_of
 
 WORTH = {
     "atlas-small": (3, 5, 8, 10, 20, 40, 60, 100),
     "atlas": (10, 20, 35, 50, 100, 200, 400),
     "atlas-embedded": (3, 5, 8, 10, 20, 50, 100),
-    "atlas-embedded-silent": (3, 5, 8, 10, 20, 50, 100),
 }
 """Millionths of a dollar; those of training and others (in `atlas-small`, numbers that its closed
 vocabulary has)."""
-
-TRAINED = {5, 10, 20, 40}
 
 
 def steps(points: Sequence[Played]) -> tuple[list[str], list[str]]:
@@ -56,37 +54,45 @@ def main() -> None:
     """Play every worth, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path)
-    parser.add_argument("--world", default="atlas-small", choices=tuple(WORTH))
+    parser.add_argument("--world", help="as --task of `polyroute train r1`; that of the first RUN")
     parser.add_argument("--questions", type=int, default=400)
+    parser.add_argument("--worth", nargs="+", type=int, help="millionths of a dollar")
+    parser.add_argument("--figure", type=Path, help="PNG of the curve")
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
+    world = world_of(args.runs, args.world)
     found = routers(args.runs)
     last = "rl" if any(each.stage == "rl" for each in found) else found[-1].stage
     found = [each for each in found if each.stage == last]
-    asked = problems(args.world, "test", args.questions)
+    asked = problems(world, "test", args.questions)
     mine, best = [], []
-    for worth in WORTH[args.world]:
+    known = task(world)
+    worths = args.worth or WORTH[known.name]
+    for worth in worths:
         priced = [with_worth(problem, worth / 1e6) for problem in asked]
         mine.append(mean_of(seeds(found, priced)))
         best.append(baselines(priced)["scripted optimum"])
     quality, usd = steps(mine)
     rows = [
-        [f"{w}{'' if w in TRAINED or args.world != 'atlas-small' else ' (new)'}",
+        [f"{w}{'' if w in known.worth else ' (new)'}",
          cell(m.quality), cell(m.usd, 2, 1e6), q, u, cell(b.quality), cell(b.usd, 2, 1e6),
          shown(difference(b.reward, m.reward))]
-        for w, m, b, q, u in zip(WORTH[args.world], mine, best, quality, usd, strict=True)
+        for w, m, b, q, u in zip(worths, mine, best, quality, usd, strict=True)
     ]  # fmt: skip
     head = ("worth, µ$", "quality", "µ$ a question", "step in quality", "step in µ$",
             "optimum: quality", "optimum: µ$", "regret")  # fmt: skip
     text = "\n\n".join(
         [
-            f"{args.questions} questions of `{args.world}`, split `test`, each asked at every "
+            f"{args.questions} questions of `{label(world)}`, split `test`, each asked at every "
             f"worth; greedy; {len(found)} training seed(s).",
             markdown(head, rows),
             f"Trained: {verdict(mine)} Scripted optimum: {verdict(best)}",
         ]
     )
-    write_section(args.page, f"knob {args.world}", "benchmarks/router_r1/knob.py", text)
+    if args.figure is not None:
+        knob_figure(args.figure, worths, {"trained": mine, "scripted optimum": best})
+        text += f"\n\n![Quality over cost, a point for each worth](../images/{args.figure.name})"
+    write_section(args.page, f"knob {label(world)}", "benchmarks/router_r1/knob.py", text)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -98,39 +98,51 @@ class Arm:
     """What tells two routers apart."""
 
     def play(self) -> Played:
-        """Play all, or return what was kept of it."""
-        ids = "|".join(p.request.id + ",".join(p.pool.ids) for p in self.problems)
-        worth = "|".join(str(p.request.budget.usd_per_quality) for p in self.problems)
-        named = f"{self.name}|{self.key}|{ids}|{worth}"
+        """Play what is not kept yet, question by question."""
+        named = f"{self.name}|{self.key}"
         path = CELLS / f"{hashlib.sha256(named.encode()).hexdigest()[:24]}.json"
-        if path.is_file():
-            return Played(**json.loads(path.read_text("utf-8"))["played"])
-        start = time.process_time()
-        found = asyncio.run(self._play())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = {"arm": self.name, "played": asdict(found)}
-        path.write_text(json.dumps(kept) + "\n", "utf-8")
+        kept = json.loads(path.read_text("utf-8"))["played"] if path.is_file() else {}
+        keys = [_key(problem) for problem in self.problems]
+        new = [k for k, key in enumerate(keys) if key not in kept]
+        if new:
+            start = time.process_time()
+            found = asyncio.run(self._play([self.problems[k] for k in new]))
+            for place, k in enumerate(new):
+                kept[keys[k]] = {name: values[place] for name, values in asdict(found).items()}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"arm": named, "played": kept}) + "\n", "utf-8")
+            self._say(found, time.process_time() - start)
+        rows = [kept[key] for key in keys]
+        return Played(**{each.name: [row[each.name] for row in rows] for each in fields(Played)})
+
+    def _say(self, found: Played, seconds: float) -> None:
         top = found.top
         print(
             f"{self.name}: reward {np.mean(found.reward):.3f}, quality "
             f"{np.mean(found.quality):.3f}, ${np.mean(found.usd):.3g}, {top[0]} {top[1]:.0%} "
-            f"({time.process_time() - start:.0f} CPU-s)",
+            f"({len(found.reward)} questions, {seconds:.0f} CPU-s)",
             flush=True,
         )
-        return found
 
-    async def _play(self) -> Played:
-        router = None if self.router is None else self.router(self.problems)
-        policies = [self.policy(problem) for problem in self.problems]
+    async def _play(self, problems: Sequence[Problem]) -> Played:
+        router = None if self.router is None else self.router(problems)
+        policies = [self.policy(problem) for problem in problems]
         traces = await asyncio.gather(
-            *(_episode(p, pi, router) for p, pi in zip(self.problems, policies, strict=True))
+            *(_episode(p, pi, router) for p, pi in zip(problems, policies, strict=True))
         )
         found = Played()
-        for problem, policy, trace in zip(self.problems, policies, traces, strict=True):
+        for problem, policy, trace in zip(problems, policies, traces, strict=True):
             found.add(problem, trace, policy)
         if router is not None:
             await router.close()
         return found
+
+
+def _key(problem: Problem) -> str:
+    """Return what tells a question from another: itself, whom one may ask, what it is worth."""
+    cards = json.dumps([card.to_json() for card in problem.pool], sort_keys=True)
+    said = [problem.request.id, problem.request.prompt, problem.request.budget.usd_per_quality]
+    return hashlib.sha256(f"{said}{cards}".encode()).hexdigest()[:16]
 
 
 async def _episode(problem: Problem, policy: Policy, router: Backend | None) -> Trace:

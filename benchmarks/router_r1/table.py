@@ -8,15 +8,27 @@ untrained tiny model takes the place. Finished arms are in build/router_r1 and n
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from learned import Learned, learned
 from played import Arm, Played, cell, cost, difference, markdown, mean_of, shown, write_section
 from trained import Router, routers, scripted
-from worlds import HopByHop, cheapest_first, hindsight, one, only, places, problems, usd_of
+from worlds import (
+    HopByHop,
+    cheapest_first,
+    hindsight,
+    label,
+    one,
+    only,
+    places,
+    problems,
+    usd_of,
+    world_of,
+)
 
-from polyroute.backends.transformers import Transformers
+from polyroute.backends.local import Local
 from polyroute.evaluate.bootstrap import holm, sign_flip_p
 from polyroute.policies.cascade import Cascade
 from polyroute.policies.fixed import Fixed
@@ -29,6 +41,8 @@ from polyroute.tasks.problem import Problem
 from polyroute.train.r1.rollout import ROUTER
 
 POLICY = scripted()
+UNTRAINED = 40
+"""Questions for a model before any training: it talks until every limit."""
 BOUND, BEST = "scripted optimum", "trained, greedy"
 
 
@@ -114,7 +128,8 @@ def by_stage(found: Sequence[Router], problems: Sequence[Problem]) -> dict[str, 
         for sampled in (False, True):
             how = f"{name}, {'sampled' if sampled else 'greedy'}"
             if mine:
-                rows[how] = seeds_of(how, mine, problems, sampled=sampled)
+                asked = problems[:UNTRAINED] if stage == "before" else problems
+                rows[how] = seeds_of(how, mine, asked, sampled=sampled)
     return rows
 
 
@@ -146,15 +161,17 @@ def oracle(problems: Sequence[Problem], *, hops: bool) -> Played:
     return found
 
 
-def prompted(problems: Sequence[Problem]) -> Arm:
-    """Return the arm in which untrained SmolLM2 is shown the cards and names one."""
-    return Arm(
-        "prompted, SmolLM2 untrained",
-        lambda p: Prompted(router=ROUTER.id, models=p.pool.ids),
-        problems,
-        lambda _: Transformers(model="smollm2", dtype="bfloat16", parallel=16),
-        "smollm2",
-    )
+def prompted(problems: Sequence[Problem]) -> list[Arm]:
+    """Return the arms of untrained SmolLM2: it names one card, or it writes turns."""
+    turns = replace(POLICY, max_turns=3, constrained="llama.cpp")
+    ways = {
+        "prompted, names one": lambda p: Prompted(router=ROUTER.id, models=p.pool.ids),
+        "prompted, in rounds": lambda p: turns,
+    }
+    return [
+        Arm(name, policy, problems, lambda _: Local(gguf="smollm2", context=1024), "smollm2")
+        for name, policy in ways.items()
+    ]
 
 
 def rows_of(played: dict[str, Played], optimum: Played) -> str:
@@ -215,15 +232,16 @@ def main() -> None:
     """Play everything, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path)
-    parser.add_argument("--world", default="atlas-small")
+    parser.add_argument("--world", help="as --task of `polyroute train r1`; that of the first RUN")
     parser.add_argument("--questions", type=int, default=500)
     parser.add_argument("--train", type=int, default=400, help="questions of train that the "
                         "learned routers are fitted on, and the best constant chosen")  # fmt: skip
     parser.add_argument("--prompted", type=int, default=0, help="questions for SmolLM2")
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
-    tested = problems(args.world, "test", args.questions)
-    training = problems(args.world, "train", args.train)
+    world = world_of(args.runs, args.world)
+    tested = problems(world, "test", args.questions)
+    training = problems(world, "train", args.train)
     learners = learned(training)
     found = routers(args.runs)
     stages = by_stage(found, tested)
@@ -231,8 +249,8 @@ def main() -> None:
     for arm in [*whole(tested), *(each.arm(tested) for each in learners), *split(tested, learners)]:
         played[arm.name] = arm.play()
     if args.prompted:
-        arm = prompted(tested[: args.prompted])
-        played[arm.name] = arm.play()
+        for arm in prompted(tested[: args.prompted]):
+            played[arm.name] = arm.play()
     played["oracle, whole question"] = oracle(tested, hops=False)
     played["oracle, hop by hop"] = oracle(tested, hops=True)
     alone = pools_of_one(found, tested)
@@ -248,7 +266,8 @@ def main() -> None:
     others |= {n: played[n] for n in ("split, greedy by the cards", "split, cascade on each hop")}
     text = "\n\n".join(
         [
-            f"{args.questions} questions of `{args.world}`, split `test`, "
+            f"{args.questions} questions of `{label(world)}`, split `test` (fewer for a model "
+            "before training and for a prompted one), "
             f"{len({r.seed for r in found})} training seed(s).",
             rows_of(played, played[BOUND]),
             f"*{mine}* less another, on the same questions:",
@@ -259,7 +278,7 @@ def main() -> None:
             per_seed(stages),
         ]
     )
-    write_section(args.page, f"table {args.world}", "benchmarks/router_r1/table.py", text)
+    write_section(args.page, f"table {label(world)}", "benchmarks/router_r1/table.py", text)
 
 
 def best_constant(training: Sequence[Problem], *, split_first: bool) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from played import Arm, Played, cell, difference, markdown, mean_of, shown, write_section
 from table import POLICY
 from trained import Router, routers
-from worlds import VARIANTS, HopByHop, one, problems, usd_of
+from worlds import HopByHop, label, one, problems, usd_of, variants_of, world_of
 
 from polyroute.protocols import FloatArray
 from polyroute.tasks.atlas.market import Variant
@@ -190,19 +190,20 @@ def main() -> None:
     """Play every variant, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path)
-    parser.add_argument("--world", default="atlas-small", choices=("atlas-small", "atlas"))
+    parser.add_argument("--world", help="as --task of `polyroute train r1`; that of the first RUN")
     parser.add_argument("--questions", type=int, default=400)
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
+    world = world_of(args.runs, args.world)
     found = routers(args.runs)
     last = "rl" if any(each.stage == "rl" for each in found) else found[-1].stage
     found = [each for each in found if each.stage == last]
-    worlds = {v: problems(args.world, "test", args.questions, v) for v in VARIANTS}
+    worlds = {v: problems(world, "test", args.questions, v) for v in variants_of(world)}
     mine = {variant: seeds(found, asked) for variant, asked in worlds.items()}
     lost = scores(mine["failing_specialist"], worlds["failing_specialist"], mended)
     text = "\n\n".join(
         [
-            f"{args.questions} questions of `{args.world}`, split `test`; greedy; "
+            f"{args.questions} questions of `{label(world)}`, split `test`; greedy; "
             f"{len(found)} training seed(s).",
             overview(worlds, mine),
             swapped(worlds, mine),
@@ -211,7 +212,7 @@ def main() -> None:
             f"else the same in a share of {_cell(lost)} of the cases.",
         ]
     )
-    write_section(args.page, f"variants {args.world}", "benchmarks/router_r1/variants.py", text)
+    write_section(args.page, f"variants {label(world)}", "benchmarks/router_r1/variants.py", text)
 
 
 if __name__ == "__main__":

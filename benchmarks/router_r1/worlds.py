@@ -1,20 +1,25 @@
 """The worlds that the programs of this folder share, and scripted routers to compare with."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import get_args
 
+import yaml
+
 from polyroute.decision import Call
+from polyroute.errors import ConfigError
 from polyroute.pool import ModelCard, Pool
 from polyroute.protocols import Emit
 from polyroute.rewards.outcome import outcome
+from polyroute.spec import construct, normal
 from polyroute.tasks.atlas.embedded import AtlasEmbedded
 from polyroute.tasks.atlas.market import Variant
 from polyroute.tasks.atlas.progress import Ask, progress
-from polyroute.tasks.atlas.real import Atlas
-from polyroute.tasks.atlas.small import AtlasSmall
 from polyroute.tasks.atlas.specialists import ANYTHING, UNKNOWN
 from polyroute.tasks.atlas.teacher import Tags
 from polyroute.tasks.problem import Problem, Split, Task
@@ -32,19 +37,45 @@ SEED = 777
 """Of the questions that are judged; no run of training draws its own by it."""
 
 
-def task(name: str, variant: Variant = "plain") -> Task:
-    """Return a task of this package in one of its variants."""
-    if name == "atlas-embedded":
-        return AtlasEmbedded()
-    if name == "atlas-embedded-silent":
-        return AtlasEmbedded(model="silent")
-    return {"atlas-small": AtlasSmall, "atlas": Atlas}[name](variant=variant)
+def task(world: str, variant: Variant = "plain") -> Task:
+    """Return the task that `world` spells as a run of training does, in one of its variants."""
+    spec = normal(yaml.safe_load(world), where="--world")
+    varied = spec if variant == "plain" else {**spec, "variant": variant}
+    return construct("tasks", varied, where="--world")
 
 
-def problems(name: str, split: Split, n: int, variant: Variant = "plain") -> list[Problem]:
+def variants_of(world: str) -> list[Variant]:
+    """Return the variants of this world; where roles are fixed, nobody has a new name."""
+    found: list[Variant] = []
+    for variant in VARIANTS:
+        with suppress(ConfigError):
+            task(world, variant)
+            found.append(variant)
+    return found
+
+
+def world_of(runs: Sequence[Path], named: str | None) -> str:
+    """Return the world that was named, or else the one that the first run was trained in."""
+    plans = [run / "plan.json" for run in runs if (run / "plan.json").is_file()]
+    if named is not None or not plans:
+        return named or "atlas-small"
+    return str(json.loads(plans[0].read_text("utf-8"))["task"])
+
+
+def label(world: str) -> str:
+    """Return what a section is called: the task's name and its parameters.
+
+    >>> label("{name: atlas-small, roles: fixed}")
+    'atlas-small roles=fixed'
+    """
+    spec = normal(yaml.safe_load(world), where="--world")
+    return " ".join([spec.pop("name"), *(f"{key}={value}" for key, value in spec.items())])
+
+
+def problems(world: str, split: Split, n: int, variant: Variant = "plain") -> list[Problem]:
     """Return `n` problems; every candidate is asked the same thing only once."""
-    found = task(name, variant).problems(split, n, SEED)
-    if not name.startswith("atlas-embedded"):
+    found = task(world, variant).problems(split, n, SEED)
+    if task(world).name != AtlasEmbedded.name:
         return list(found)
     shared = Cached(found[0].backend)
     return [replace(problem, backend=shared) for problem in found]
