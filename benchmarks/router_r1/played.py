@@ -27,6 +27,9 @@ CELLS = Path("build/router_r1")
 """Where finished arms are kept; one whose router or questions changed is played again."""
 
 
+_AT_ONCE = 64
+
+
 @dataclass
 class Played:
     """What came of each question; lists of the same length."""
@@ -127,9 +130,13 @@ class Arm:
     async def _play(self, problems: Sequence[Problem]) -> Played:
         router = None if self.router is None else self.router(problems)
         policies = [self.policy(problem) for problem in problems]
-        traces = await asyncio.gather(
-            *(_episode(p, pi, router) for p, pi in zip(problems, policies, strict=True))
-        )
+        playing = [_episode(p, pi, router) for p, pi in zip(problems, policies, strict=True)]
+        # side by side as far as a model decodes at once; many more make every one slower
+        traces = [
+            trace
+            for first in range(0, len(playing), _AT_ONCE)
+            for trace in await asyncio.gather(*playing[first : first + _AT_ONCE])
+        ]
         found = Played()
         for problem, policy, trace in zip(problems, policies, traces, strict=True):
             found.add(problem, trace, policy)
