@@ -1,5 +1,8 @@
 """Train one estimator of this project on the table that the peers are trained on, and decide val.
 
+What it expects of every model on every question of val goes to OUT.npy beside the result, for what
+needs more than the choice: other prices, or a share of the questions.
+
 OMP_NUM_THREADS=1 python benchmarks/peers/own.py ridge evouna OUT.json
 """
 
@@ -60,7 +63,8 @@ def main() -> None:
     train_s = time.process_time() - began
     asked = [requests[n] for n in val]
     began = time.process_time()
-    picks = np.nan_to_num(fitted.predict(asked, pool), nan=-np.inf).argmax(axis=1)
+    quality_NM = np.nan_to_num(fitted.predict(asked, pool), nan=-np.inf)
+    picks = quality_NM.argmax(axis=1)
     batch_us = 1e6 * (time.process_time() - began) / len(asked)
     alone = []
     for one in asked[:50]:
@@ -72,6 +76,7 @@ def main() -> None:
         "batch_us": batch_us,
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }  # fmt: skip
+    np.save(options.out.with_suffix(".npy"), quality_NM)
     options.out.write_text(json.dumps(result), "utf-8")
 
 
