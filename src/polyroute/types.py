@@ -151,6 +151,8 @@ class Request:
     they came; they go with every call that carries the request's own messages."""
     conversation: Conversation | None = None
     """What it goes on with, where a client says so."""
+    tenant: str | None = None
+    """Whose it is, on a server with several tenants; only they are shown its record."""
 
     @property
     def prompt(self) -> str:

@@ -22,7 +22,8 @@ from polyroute.gateway.access.build import build_access
 from polyroute.gateway.access.door import Door
 from polyroute.gateway.asked import Reader
 from polyroute.gateway.cache.build import build_cache
-from polyroute.gateway.catalogue import Catalogue
+from polyroute.gateway.caller import Caller, caller_of
+from polyroute.gateway.catalogue import Catalogue, policy_of
 from polyroute.gateway.conversations import Conversations
 from polyroute.gateway.embedders import Embedders
 from polyroute.gateway.endpoint import Endpoint, Gateway
@@ -37,6 +38,7 @@ from polyroute.gateway.shapes.completions import Completions
 from polyroute.gateway.shapes.embeddings import Embeddings
 from polyroute.gateway.shapes.messages import Messages
 from polyroute.gateway.shapes.responses import Responses
+from polyroute.gateway.watch.history import History
 from polyroute.gateway.watch.watch import Watch
 from polyroute.gateway.wire import encode, refuse
 from polyroute.state.shared import Shared
@@ -64,6 +66,8 @@ class Lasting:
 
     keeper: Keeper
     state: Shared
+    history: History | None = None
+    """What was seen; every application begins anew when there is none."""
 
     async def close(self) -> None:
         """Write what waits, and release the stores."""
@@ -98,7 +102,7 @@ def create_app(
     server = setup.settings.server
     conversations = Conversations()
     access = build_access(setup.settings, setup.pool, keys, lasting.state if lasting else None)
-    watch = Watch(setup, keeper)
+    watch = Watch(setup, keeper, lasting.history if lasting else None)
     gateway = Gateway(
         reader=Reader(setup, catalogue),
         backend=backend,
@@ -123,6 +127,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        watch.begin()
         probing = [asyncio.create_task(each.watch()) for each in instances.values()]
         try:
             yield
@@ -216,18 +221,23 @@ class _Pages:
         self._keeper = keeper
         self._digest = setup.pool.digest
 
-    async def models(self, _: Request) -> Response:
-        return _json(
-            {"object": "list", "data": [*self._catalogue.models(), *self._embedders.models()]}
-        )
+    async def models(self, request: Request) -> Response:
+        caller = caller_of(request.scope)
+        listed = [*self._catalogue.models(), *self._embedders.models()]
+        return _json({"object": "list", "data": [one for one in listed if _may_ask(caller, one)]})
 
     async def model(self, request: Request) -> Response:
-        return _json(self._catalogue.model(request.path_params["name"]))
+        name = request.path_params["name"]
+        entry = self._embedders.model(name) or self._catalogue.model(name)
+        if not _may_ask(caller_of(request.scope), entry):
+            message = f"there is no model {name!r:.80}; see GET /v1/models"
+            raise ApiError(404, message, code="model_not_found", param="model")
+        return _json(entry)
 
     async def trace(self, request: Request) -> Response:
         id = request.path_params["id"]
         record = await self._keeper.find(id)
-        if record is None:
+        if record is None or not caller_of(request.scope).sees(record):
             why = "; this server keeps no records" if self._keeper.store is None else ""
             raise ApiError(404, f"there is no trace {id!r}{why}", code="trace_not_found")
         return _json(record.to_json())
@@ -252,6 +262,12 @@ class _Pages:
         if reloads is not None:
             said["configuration"] = reloads.to_json()
         return _json(said)
+
+
+def _may_ask(caller: Caller, entry: JsonObject) -> bool:
+    """Whether the key of `caller` may ask for a model that is listed."""
+    policy = policy_of(entry["id"])
+    return caller.may_ask("fixed", entry["id"]) if policy is None else caller.may_ask(policy)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -118,7 +118,9 @@ class Reader:
         self._budget = setup.budget
         self._catalogue = catalogue
 
-    def read(self, wire: JsonObject, said: JsonObject | None = None) -> Asked:
+    def read(
+        self, wire: JsonObject, said: JsonObject | None = None, tenant: str | None = None
+    ) -> Asked:
         """Return what `wire`, the body of a chat completion, asks.
 
         Parameters
@@ -127,6 +129,8 @@ class Reader:
             The body.
         said : mapping, optional
             The body that it was made from, where it was sent in another form.
+        tenant : str, optional
+            Whose it is.
 
         Raises
         ------
@@ -145,7 +149,7 @@ class Reader:
                 f"the model {model!r} is left out by this request itself", param="model"
             )
         return Asked(
-            request=self._request(wire, options),
+            request=self._request(wire, options, tenant),
             choice=choice,
             pool=pool,
             restricted=pool is not self._pool,
@@ -158,7 +162,7 @@ class Reader:
             options=options,
         )
 
-    def _request(self, wire: JsonObject, options: Options) -> Request:
+    def _request(self, wire: JsonObject, options: Options, tenant: str | None) -> Request:
         params = {key: value for key, value in wire.items() if key not in _OURS}
         for name in _COUNTS:
             value = params.get(name)
@@ -177,6 +181,7 @@ class Reader:
             seed=int.from_bytes(drawn[_ID_BYTES:]) >> 1 if seed is None else seed,
             params=params,
             conversation=options.continues,
+            tenant=tenant,
         )
 
     def _tighter(self, options: Options) -> Budget:

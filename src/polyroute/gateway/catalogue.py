@@ -21,7 +21,7 @@ from polyroute.registry import names
 from polyroute.spec import construct
 from polyroute.types import Json, JsonObject
 
-__all__ = ["PREFIX", "Catalogue", "Choice", "find"]
+__all__ = ["PREFIX", "Catalogue", "Choice", "find", "policy_of"]
 
 PREFIX = "polyroute"
 """``polyroute`` is the default policy, ``polyroute/<name>`` another one."""
@@ -211,6 +211,19 @@ def _card_choice(card: ModelCard, setup: Setup) -> Choice:
     if spec["name"] != "fixed":
         policy = construct("policies", spec, where="fallbacks")
     return Choice(name="fixed", policy=policy, spec=spec, card=card.id)
+
+
+def policy_of(model: str) -> str | None:
+    """Return the policy that a model name stands for; `None` for a card.
+
+    Examples
+    --------
+    >>> policy_of("polyroute"), policy_of("polyroute/cheapest"), policy_of("gpt-4o")
+    ('default', 'cheapest', None)
+    """
+    if model == PREFIX:
+        return _DEFAULT
+    return model.removeprefix(f"{PREFIX}/") if model.startswith(f"{PREFIX}/") else None
 
 
 def find(pool: Pool, name: str) -> ModelCard | None:

@@ -57,6 +57,10 @@ class Embedders:
             memory=None,
         )
 
+    def model(self, name: str) -> JsonObject | None:
+        """Return one entry, by id; `None` when there is none."""
+        return next((entry for entry in self.models() if entry["id"] == name), None)
+
     def models(self) -> list[JsonObject]:
         """Return their entries in ``GET /v1/models``."""
         if self._catalogue is None:

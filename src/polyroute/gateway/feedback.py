@@ -10,11 +10,12 @@ import logging
 from starlette.types import Receive, Scope, Send
 
 from polyroute.errors import RecordError
+from polyroute.gateway.caller import Caller, caller_of
 from polyroute.gateway.errors import ApiError, InvalidError
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.learner import Learner
 from polyroute.gateway.wire import DisconnectedError, decode, read_body, refuse, respond
-from polyroute.records.feedback import Feedback, FeedbackLog
+from polyroute.records.feedback import Feedback, rewards_of
 
 __all__ = ["FeedbackEndpoint"]
 
@@ -29,7 +30,7 @@ class FeedbackEndpoint:
     Parameters
     ----------
     keeper : Keeper
-        Knows which traces there are. The feedback is kept in a file beside its store.
+        Knows which traces there are. The feedback is kept beside its records.
     learner : Learner
         Learns from it.
     """
@@ -37,14 +38,13 @@ class FeedbackEndpoint:
     def __init__(self, keeper: Keeper, learner: Learner) -> None:
         self._keeper = keeper
         self._learner = learner
-        path = getattr(keeper.store, "path", None)
-        self._log = None if path is None else FeedbackLog.beside(path)
+        self._log = rewards_of(keeper.store)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one piece of feedback."""
         try:
             body = await read_body(scope, receive, limit_mb=1)
-            feedback = await self._keep(body)
+            feedback = await self._keep(body, caller_of(scope))
         except DisconnectedError:
             return
         except ApiError as error:
@@ -64,16 +64,17 @@ class FeedbackEndpoint:
         except RecordError as error:
             _log.warning("%s", error)
 
-    async def _keep(self, body: bytes) -> Feedback:
+    async def _keep(self, body: bytes, caller: Caller) -> Feedback:
         if self._log is None:
             raise ApiError(
                 404,
-                "this server keeps no records in a file, so it has nothing to give feedback on; "
-                "set records.store to sqlite or jsonl",
+                "this server keeps no records, so it has nothing to give feedback on; "
+                "set records.store to sqlite or postgres",
                 code="trace_not_found",
             )
         feedback = _read(body)
-        if await self._keeper.find(feedback.trace_id) is None:
+        record = await self._keeper.find(feedback.trace_id)
+        if record is None or not caller.sees(record):
             raise ApiError(
                 404, f"there is no trace {feedback.trace_id!r:.120}", code="trace_not_found"
             )

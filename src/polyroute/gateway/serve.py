@@ -30,6 +30,7 @@ try:
     from polyroute.gateway.app import Lasting, create_app
     from polyroute.gateway.keeper import Keeper
     from polyroute.gateway.reload import Reloading
+    from polyroute.gateway.watch.history import History
     from polyroute.gateway.watch.log import LOGGER as REQUESTS
     from polyroute.gateway.workers import supervise
 except ModuleNotFoundError as error:
@@ -108,7 +109,7 @@ def _application(settings: Settings, keys: tuple[str, ...], file: Path | None) -
     """Return an application that can be replaced by that of a new configuration."""
     setup = build(settings)
     keeper = Keeper(setup.records, settings.records.content)
-    lasting = Lasting(keeper, open_state(settings.state))
+    lasting = Lasting(keeper, open_state(settings.state), History(setup))
     return Reloading(
         create_app(setup, keys=keys, lasting=lasting),
         _Successor(settings, file, lasting),

@@ -23,6 +23,8 @@ def request_to_json(request: Request) -> JsonObject:
     }
     if request.conversation is not None:
         wire["conversation"] = flat(request.conversation)
+    if request.tenant is not None:
+        wire["tenant"] = request.tenant
     return wire
 
 
@@ -37,6 +39,7 @@ def request_from_json(wire: JsonObject, id: str) -> Request:
         seed=wire["seed"],
         params=wire["params"],
         conversation=None if said is None else Conversation(**said),
+        tenant=wire.get("tenant"),
     )
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -14,6 +16,7 @@ import pytest
 
 from polyroute.gateway.access.door import needed
 from polyroute.gateway.access.keys import SCOPES, AccessKey, KeyFile, digest, generate
+from polyroute.gateway.app import create_app
 from polyroute.records.jsonl import JsonlStore
 
 CHAT = {"model": "bracket", "messages": [{"role": "user", "content": "hello"}]}
@@ -50,7 +53,19 @@ class Guarded:
         self.server = serving(records=JsonlStore(folder / "records.jsonl"), access=access)
 
     def send(self, who: str, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        if path == "/v1/watch/live" and who == "admin":
+            return self.beginning(who, path)
         return self.server.send(method, path, body, {**bearer(self.keys[who]), **headers})
+
+    def beginning(self, who: str, path: str) -> SimpleNamespace:
+        """Return the head of an answer that has no end."""
+        connection = HTTPConnection(self.server.url.removeprefix("http://"), timeout=20)
+        try:
+            connection.request("GET", path, headers=bearer(self.keys[who]))
+            with connection.getresponse() as response:
+                return SimpleNamespace(status_code=response.status)
+        finally:
+            connection.close()
 
 
 @pytest.fixture
@@ -62,11 +77,21 @@ ENDPOINTS: list[tuple[str, str, Any, str | None, int]] = [
     # method, path, body, scope, status with the right key
     ("POST", "/v1/chat/completions", CHAT, "ask", 200),
     ("POST", "/v1/route", {**CHAT, "model": "bracket"}, "ask", 200),
+    ("POST", "/v1/completions", {"model": "bracket", "prompt": "hello"}, "ask", 200),
+    ("POST", "/v1/embeddings", {"model": "small-vectors", "input": "hello"}, "ask", 200),
+    ("POST", "/v1/messages", {**CHAT, "max_tokens": 9}, "ask", 200),
+    ("POST", "/v1/responses", {"model": "bracket", "input": "hello"}, "ask", 200),
     ("POST", "/v1/feedback", {"trace_id": "none", "reward": 1}, "feedback", 404),
     ("GET", "/v1/models", None, None, 200),
     ("GET", "/v1/models/bracket", None, None, 200),
     ("GET", "/v1/budgets", None, None, 200),
     ("GET", "/v1/traces/none", None, "traces", 404),
+    ("GET", "/metrics", None, "metrics", 200),
+    ("GET", "/v1/watch/figures", None, "admin", 200),
+    ("GET", "/v1/watch/instances", None, "admin", 200),
+    ("GET", "/v1/watch/live", None, "admin", 200),
+    ("GET", "/v1/watch/records", None, "admin", 200),
+    ("POST", "/v1/watch/replay", {"trace_id": "none", "policy": "default"}, "admin", 404),
     ("GET", "/v1/nothing/here", None, "admin", 404),
     ("POST", "/v1/nothing/here", {}, "admin", 404),
 ]
@@ -96,6 +121,10 @@ def test_every_endpoint_opens_for_the_right_key_only(
 def test_the_table_covers_every_route_that_is_served(guarded: Guarded) -> None:
     """What the application serves and the table does not know is for administrators."""
     listed = {path: scope for _, path, _, scope, _ in ENDPOINTS}
+    open_to_all = {"/health", "/openapi.json", "/ui", "/ui/{name:path}"}
+    below = {"/v1/models/{name:path}": "/v1/models/bracket", "/v1/traces/{id}": "/v1/traces/none"}
+    served = {route.path for route in create_app(guarded.server.setup)._app._rest.routes}
+    assert {below.get(path, path) for path in served - open_to_all} <= set(listed)
     for path, scope in listed.items():
         assert needed(path) == scope
     for path in ("/v1/watch/records", "/v2/models", "/", "", "/v1/modelsx", "/v1/traces/../admin"):
@@ -256,3 +285,57 @@ def test_bodies_may_be_deep_but_not_bottomless(server: Any, depth: int) -> None:
     head = b'{"model": "bracket", "messages": [{"role": "user", "content": "hi"}], "metadata": '
     answer = server.send("POST", "/v1/chat/completions", head + nested + b"}")
     assert answer.status_code == (200 if depth < 100 else 400)
+
+
+def test_a_tenant_sees_its_own_traces_and_an_administrator_all(guarded: Guarded) -> None:
+    file = guarded.file
+    scopes = ["ask", "traces", "feedback"]
+    for who, tenant in (("acme", "acme"), ("acme-2", "acme"), ("other", "other")):
+        guarded.keys[who] = add(file, scopes=scopes, tenant=tenant, name=who)
+    guarded.keys["admin"] = add(file, scopes=[*scopes, "admin"])
+    guarded.keys["default"] = add(file, scopes=scopes)
+    trace = {}
+    for who in ("acme", "default"):
+        said = ask_soon(guarded, who)
+        trace[who] = said.json()["polyroute"]["trace_id"]
+
+    def statuses(id: str, *who: str) -> list[int]:
+        return [guarded.send(each, "GET", f"/v1/traces/{id}").status_code for each in who]
+
+    everybody = ("acme", "acme-2", "other", "default", "admin")
+    assert statuses(trace["acme"], *everybody) == [200, 200, 404, 404, 200]
+    assert statuses(trace["default"], *everybody) == [404, 404, 404, 200, 200]
+    rated = {"trace_id": trace["acme"], "reward": 1}
+    assert guarded.send("other", "POST", "/v1/feedback", rated).status_code == 404
+    assert guarded.send("acme-2", "POST", "/v1/feedback", rated).status_code == 200
+    on = {"model": "echo", "input": "and?", "previous_response_id": f"resp_{trace['acme']}"}
+    assert guarded.send("other", "POST", "/v1/responses", on).status_code == 404
+    assert guarded.send("acme-2", "POST", "/v1/responses", on).status_code == 200
+
+
+def test_a_key_is_shown_the_models_it_may_ask(guarded: Guarded) -> None:
+    guarded.keys["bound"] = add(
+        guarded.file, policies=["rounds", "fixed"], cards=["echo", "small-vectors"], scopes=["ask"]
+    )
+    guarded.keys["policies"] = add(guarded.file, policies=["default"], scopes=["ask"])
+    ask_soon(guarded, "policies", "polyroute")
+
+    def names(who: str) -> set[str]:
+        return {one["id"] for one in guarded.send(who, "GET", "/v1/models").json()["data"]}
+
+    assert names("bound") == {"polyroute/rounds", "echo", "small-vectors"}
+    assert names("policies") == {"polyroute"}
+    assert {"polyroute/rounds", "bracket", "small-vectors"} < names("ask")
+    for name, status in (("echo", 200), ("small-vectors", 200), ("bracket", 404)):
+        assert guarded.send("bound", "GET", f"/v1/models/{name}").status_code == status
+
+
+def ask_soon(guarded: Guarded, who: str, model: str = "bracket") -> Any:
+    """Ask with a new key, as soon as the server has noticed it."""
+    for _ in range(200):
+        said = guarded.send(who, "POST", "/v1/chat/completions", {**CHAT, "model": model})
+        if said.status_code != 401:
+            assert said.status_code == 200, said.text
+            return said
+        threading.Event().wait(0.02)
+    raise AssertionError("the key is not noticed")

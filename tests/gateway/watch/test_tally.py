@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from decimal import Decimal
 from math import log2
 from pathlib import Path
@@ -11,14 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from polyroute import ModelCard, Pool
 from polyroute.decision import Answer
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.run import Outcome, Recalled
 from polyroute.gateway.watch.account import account_of
 from polyroute.gateway.watch.figures import figures, quantile
+from polyroute.gateway.watch.history import History
 from polyroute.gateway.watch.prometheus import Metrics
 from polyroute.gateway.watch.tally import OTHER, Histogram, Share, Tally
 from polyroute.gateway.watch.timeline import Timeline
+from polyroute.gateway.watch.watch import Watch
 from polyroute.trace import Step, Trace
 
 DASHBOARD = Path(__file__).parents[3] / "docs" / "deploy" / "grafana.json"
@@ -160,3 +164,27 @@ def test_every_query_of_the_dashboard_names_a_metric_that_exists(done):
     for query in queries:
         for group in re.findall(r"by \(([^)]*)\)", query):
             assert {label.strip() for label in group.split(",")} <= labels
+
+
+def test_a_reload_goes_on_counting_and_knows_the_new_names(made):
+    history = History(made.setup)
+    first = Watch(made.setup, Keeper(None), history)
+    other = made.make_setup()
+    pool = Pool([*[card for card in made.setup.pool if card.id != "down"], ModelCard(id="new")])
+    other = replace(other, pool=pool, specs={**other.specs, "added": {"name": "added"}})
+    asked = made.ask()
+    for watch in (first, Watch(other, Keeper(None), history)):
+        watch.begin()
+        for seen in (first, watch):  # the one before still ends what began there
+            account = made.finish(asked)
+            seen.began(made.caller, asked)
+            seen.ended(made.caller, asked, account.outcome)
+    tally = history.tally
+    assert tally.policies["default"].endings["answered"] == 4
+    assert tally.running == 0
+    assert tally.cards["down"].calls == 4
+    assert tally.cards["new"].calls == tally.policies["added"].rounds.sum == 0
+    assert tally.share.of("new") == 0
+    assert sum(point["requests"] for point in history.timeline.points(5)) == 4
+    assert history.timeline.rivals()["best"]["card"] == "large"
+    assert len(history.episodes) == 4

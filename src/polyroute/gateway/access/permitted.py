@@ -18,12 +18,12 @@ def permitted(caller: Caller, asked: Asked) -> Asked:
         An `ApiError`, 403, for a policy or a card that it may not use.
     """
     name = asked.choice.name
-    if caller.policies is not None and name not in caller.policies:
+    if not caller.may_ask(name):
         what = f"the policy {name!r}" if asked.choice.card is None else "single cards"
         raise _RefusedError(f"this key may not ask for {what}", "policy_not_allowed")
     if caller.cards is None:
         return asked
-    if asked.choice.card is not None and asked.choice.card not in caller.cards:
+    if not caller.may_ask(name, asked.choice.card):
         raise _RefusedError(f"this key may not ask for {asked.choice.card!r}", "model_not_allowed")
     left = [id for id in asked.pool.ids if id in caller.cards]
     if not left:

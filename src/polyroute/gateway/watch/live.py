@@ -21,9 +21,9 @@ from polyroute.gateway.wire import encode
 from polyroute.trace import Reply
 from polyroute.types import Json, JsonObject
 
-__all__ = ["Live"]
+__all__ = ["EPISODES", "Live"]
 
-_EPISODES = 200
+EPISODES = 200
 """Finished episodes that are kept."""
 
 _SHOWN = 300
@@ -61,12 +61,14 @@ class Live:
     ----------
     texts : bool
         Whether texts may be shown; `False` where the records keep none either.
+    ended : deque, optional
+        The newest episodes, where others go on with them.
     """
 
-    def __init__(self, *, texts: bool) -> None:
+    def __init__(self, *, texts: bool, ended: "deque[Account | JsonObject] | None" = None) -> None:
         self._texts = texts
         self._running: dict[str, _Running] = {}
-        self._ended: deque[Account | JsonObject] = deque(maxlen=_EPISODES)
+        self._ended = deque(maxlen=EPISODES) if ended is None else ended
         self._readers: set[asyncio.Queue[bytes | None]] = set()
 
     def began(self, asked: Asked) -> None:

@@ -157,6 +157,14 @@ class Share:
         self._newest.append(card)
         self._counts[card] = self._counts.get(card, 0) + 1
 
+    def among(self, cards: tuple[str, ...]) -> "Share":
+        """Return how the newest calls are spread over other cards, the rest forgotten."""
+        other = Share(cards, self._newest.maxlen or _WINDOW)
+        for card in self._newest:
+            if card in other._counts:
+                other.add(card)
+        return other
+
     @property
     def calls(self) -> int:
         """Calls that are looked at."""
@@ -208,6 +216,16 @@ class Tally:
         """Requests that are being answered."""
         self.refused: Counter[int] = Counter()
         """Requests that were not let in, by status."""
+
+    def renew(
+        self, cards: tuple[str, ...], policies: tuple[str, ...], apart: tuple[str, ...] = ()
+    ) -> None:
+        """Go on with the names of another configuration; what was counted stays."""
+        for name in policies:
+            self.policies.setdefault(name, OfPolicy())
+        for card in (*cards, *apart):
+            self.cards.setdefault(card, OfCard())
+        self.share = self.share.among(cards)
 
     def ended(self, account: Account) -> None:
         """Count a request."""

@@ -109,6 +109,10 @@ class Timeline:
             minute.best += best.usd(usage)
             minute.cheapest += cheapest.usd(usage)
 
+    def renew(self, pool: Pool) -> None:
+        """Go on with another pool: what is compared from now on is compared with its models."""
+        self._rivals = rivals(pool)
+
     def rated(self, feedback: Iterable[Feedback]) -> None:
         """Take note of what answers were worth, at the time it was said."""
         oldest = self._now() - _MOST

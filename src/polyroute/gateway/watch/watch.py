@@ -20,14 +20,13 @@ from polyroute.gateway.errors import ApiError
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.run import Happening, Outcome
 from polyroute.gateway.watch.account import Account, account_of
+from polyroute.gateway.watch.history import History
 from polyroute.gateway.watch.instances import Instances
 from polyroute.gateway.watch.live import Live
 from polyroute.gateway.watch.log import RequestLog
 from polyroute.gateway.watch.page import Page
 from polyroute.gateway.watch.prometheus import Metrics
 from polyroute.gateway.watch.reads import Reads
-from polyroute.gateway.watch.tally import Tally
-from polyroute.gateway.watch.timeline import Timeline
 
 __all__ = ["Watch"]
 
@@ -41,13 +40,18 @@ class Watch:
         What is served.
     keeper : Keeper
         Keeps its records.
+    history : History, optional
+        What was seen under the configurations before.
     """
 
-    def __init__(self, setup: Setup, keeper: Keeper) -> None:
+    def __init__(self, setup: Setup, keeper: Keeper, history: History | None = None) -> None:
         settings = setup.settings.watch
+        self._setup = setup
+        self._history = history = History(setup) if history is None else history
         self._began: dict[str, tuple[float, float]] = {}
-        self.tally = Tally(setup.pool.ids, tuple(setup.specs), tuple(setup.embedders))
-        self.live = Live(texts=setup.settings.records.content == "full")
+        self.tally = history.tally
+        texts = setup.settings.records.content == "full"
+        self.live = Live(texts=texts, ended=history.episodes)
         counted = settings.metrics or settings.page
         self._tracing: Any = None
         around: list[Any] = [self.tally] if counted else []
@@ -56,10 +60,8 @@ class Watch:
         if settings.metrics:
             self.routes.append(Route("/metrics", reads.metrics(Metrics(self.tally, keeper))))
         if settings.page:
-            timeline, instances = (
-                Timeline(setup.pool),
-                Instances({**setup.backends, **setup.embedders}),
-            )
+            timeline = history.timeline
+            instances = Instances({**setup.backends, **setup.embedders})
             around += [timeline, instances, self.live]
             self.routes += _page(reads.page(timeline, instances, self.live))
         if settings.log:
@@ -77,6 +79,10 @@ class Watch:
     def watches(self) -> bool:
         """Whether anything is to be watched."""
         return bool(self._told)
+
+    def begin(self) -> None:
+        """Go on from what was seen before, when this configuration begins to serve."""
+        self._history.renew(self._setup)
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """Return `app` with what has to see requests before it."""

@@ -57,7 +57,7 @@ class Responses:
                 "leave it out, or set records.content to full",
                 param="store",
             )
-        conversation = await self._before(wire.get("previous_response_id"))
+        conversation = await self._before(wire.get("previous_response_id"), caller)
         if wire.get("instructions") is not None:
             conversation.insert(0, {"role": "system", "content": wire["instructions"]})
         conversation += messages(wire["input"])
@@ -78,13 +78,13 @@ class Responses:
         """Return the body of a refusal."""
         return error.body(report)
 
-    async def _before(self, id: str | None) -> list[dict[str, Json]]:
+    async def _before(self, id: str | None, caller: Caller) -> list[dict[str, Json]]:
         """Return the conversation up to an earlier response, without its instructions."""
         if id is None:
             return []
         record = await self._keeper.find(id.removeprefix(ID)) if id.startswith(ID) else None
         name = "previous_response_id"
-        if record is None:
+        if record is None or not caller.sees(record):
             why = "" if self._stored else "; this server keeps no records in full"
             raise ApiError(
                 404, f"there is no response {id!r:.120}{why}", code="response_not_found", param=name
