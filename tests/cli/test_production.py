@@ -156,10 +156,6 @@ def test_what_is_ready_is_exit_code_0_and_every_check_says_so(place):
         ),
         ({"state": {"store": "redis", "url": "redis://cache:6379"}}, "state", "error", "change"),
         ({"state": {"store": "redis", "url": "redis://cache:6379"}}, "state", "warning", "clear"),
-        (
-            {"records": {"store": "postgres"}, "policies__learns": {"name": "thompson"}},
-            "learning", "warning", "thompson",
-        ),
         ({"server__grace_s": 0}, "stopping", "warning", "cuts every running stream"),
         ({"access__max_requests": 40_000}, "open files", "warning", "80064"),
         (

@@ -4,14 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from polyroute.cli import app
-from polyroute.config import RecordSettings, open_records
+from polyroute.config import RecordSettings, Settings, build, open_records
 from polyroute.errors import ConfigError, RecordError
+from polyroute.gateway.app import create_app
+from polyroute.records.feedback import Feedback
 from polyroute.records.tombstone import older_than
 
 pytest.importorskip("psycopg")
@@ -30,7 +34,7 @@ def kept(in_postgres, tmp_path):
 @pytest.fixture
 def sql(kept, postgres):
     with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f"SET search_path TO {kept._schema}")
+        connection.execute(f"SET search_path TO {kept._database.schema}")
         yield connection.execute
 
 
@@ -80,7 +84,7 @@ store.close()
 
 @pytest.mark.slow
 def test_four_processes_write_one_chain_and_make_the_tables_once(kept):
-    command = [sys.executable, "-c", APPEND, kept._schema]
+    command = [sys.executable, "-c", APPEND, kept._database.schema]
     workers = [subprocess.Popen([*command, f"p{j}"], env=os.environ) for j in range(4)]
     assert [worker.wait(120) for worker in workers] == [0] * 4
     verdict = kept.verify()
@@ -186,7 +190,7 @@ def test_the_command_line_lists_verifies_and_exports(kept, record_of, tmp_path, 
     }
     url = os.environ["TEST_POSTGRES_URL"]
     monkeypatch.setenv("SCHEMA_URL", url)
-    monkeypatch.setattr(PostgresStore.__init__, "__defaults__", (kept._schema, 5))
+    monkeypatch.setattr(PostgresStore.__init__, "__defaults__", (kept._database.schema, 5, None))
     config = tmp_path / "polyroute.yaml"
     config.write_text(json.dumps({"version": 1, **wire}))
     run = CliRunner().invoke
@@ -200,3 +204,58 @@ def test_the_command_line_lists_verifies_and_exports(kept, record_of, tmp_path, 
     exported = run(app, ["trace", "export", "--output", str(out), "--config", str(config)])
     assert exported.exit_code == 0, exported.output
     assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == ["r0", "r1", "r2"]
+
+
+@pytest.mark.slow
+def test_feedback_is_heard_by_every_machine_and_read_from_where_it_stopped(in_postgres, tmp_path):
+    one, other = in_postgres(tmp_path), in_postgres(tmp_path)
+    assert one.feedback.since(0) == ([], 0)
+    said = [Feedback(trace_id=id, reward=reward) for id, reward in (("a", 0), ("b", 1), ("a", 0.5))]
+    for feedback, by in zip(said, (one, other, one), strict=True):
+        by.feedback.add(feedback)
+    assert other.feedback.since(0) == (said, 3)
+    assert other.feedback.since(1, until=2) == (said[1:2], 2)
+    assert list(other.feedback) == said
+    assert one.feedback.rewards() == {"a": 0.5, "b": 1.0}
+    one.close()
+    other.close()
+
+
+@pytest.mark.slow
+def test_tables_of_an_older_program_are_brought_up_to_date(
+    kept, sql, in_postgres, record_of, tmp_path
+):
+    kept.append(record_of("one"))
+    sql("DROP TABLE feedback")
+    sql("UPDATE version SET number = 1")
+    later = in_postgres(tmp_path)
+    assert [record.id for record in later] == ["one"]
+    assert later.feedback.since(0) == ([], 0)
+    later.close()
+
+
+@pytest.mark.slow
+def test_a_bandit_learns_from_what_another_machine_was_told(in_postgres, tmp_path, monkeypatch):
+    (tmp_path / "says.py").write_text("def name(model, prompt):\n    return model\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    card = {"price": {"input": 1, "output": 1}, "backend": {"name": "scripted", "say": "says:name"}}
+    wire = {
+        "pool": [{"id": id, **card} for id in ("small", "large")],
+        "policy": "thompson",
+        "records": {"store": "none"},
+    }
+    hello = {"model": "polyroute", "messages": [{"role": "user", "content": "hello"}]}
+    specs = []
+    for machine in ("one", "two"):
+        store = in_postgres(tmp_path)
+        store.path = tmp_path / machine / "records.postgres"
+        setup = replace(build(Settings.model_validate(wire)), records=store)
+        with TestClient(create_app(setup)) as client:
+            reply = client.post("/v1/chat/completions", json=hello).json()
+            trace = reply["polyroute"]["trace_id"]
+            specs.append(client.get(f"/v1/traces/{trace}").json()["policy"])
+            if machine == "one":
+                rated = client.post("/v1/feedback", json={"trace_id": trace, "reward": 1})
+                assert rated.status_code == 200, rated.text
+    assert "state" not in specs[0]
+    assert specs[1]["state"]["sha256"], "it has learned before its first request"

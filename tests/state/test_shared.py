@@ -269,3 +269,18 @@ def test_the_password_of_redis_comes_from_the_environment(monkeypatch: pytest.Mo
         make("redis://127.0.0.1/0", "NO_SUCH")
     with pytest.raises(ConfigError, match=r"state\.url"):
         make("http://127.0.0.1")
+
+
+@pytest.mark.slow
+def test_many_at_once_share_few_connections_to_redis(redis_server: Any) -> None:
+    async def test() -> None:
+        state = load("state", "redis")(redis_server.url, timeout_s=20, connections=3)
+        ends_at = time.time() + 60
+        holds = [Hold(key="n", amount=1, most=100, ends_at=ends_at)]
+        taken = await asyncio.gather(*(state.take(str(k), holds) for k in range(200)))
+        assert sum(one.ok for one in taken) == 100
+        clients = await state._redis.client_list()
+        assert len(clients) <= 3
+        await state.close()
+
+    asyncio.run(test())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from polyroute.errors import ConfigError
 from polyroute.outcomes.rows import json_rows
-from polyroute.records.feedback import FeedbackLog
+from polyroute.records.feedback import rewards_of
 from polyroute.records.store import RecordStore
 
 __all__ = ["feedback_on", "scores_in", "scores_of"]
@@ -17,12 +17,12 @@ def scores_of(store: RecordStore, scores: Path | None) -> dict[str, float]:
 
 
 def feedback_on(store: RecordStore) -> dict[str, float]:
-    """Return the newest reward of each trace of `store`; none for a store that is no file.
+    """Return the newest reward of each trace of `store`; none where no feedback is kept.
 
     Feedback on a trace that the store no longer has is passed over.
     """
-    path = getattr(store, "path", None)
-    rewards = {} if path is None else FeedbackLog.beside(path).rewards()
+    kept = rewards_of(store)
+    rewards = {} if kept is None else kept.rewards()
     if not rewards:
         return {}
     return {record.id: rewards[record.id] for record in store if record.id in rewards}

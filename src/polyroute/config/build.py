@@ -221,7 +221,13 @@ def open_records(records: RecordSettings) -> Any:  # noqa: ANN401 - the family's
                 "and name it there"
             )
         return construct(
-            "records", {"name": "postgres", "url_env": records.url_env}, where="records"
+            "records",
+            {
+                "name": "postgres",
+                "url_env": records.url_env,
+                "path": str(records.path or state_folder() / "records.postgres"),
+            },
+            where="records",
         )
     path = records.path or state_folder() / f"records.{records.store}"
     return construct("records", {"name": records.store, "path": str(path)}, where="records")
@@ -234,6 +240,6 @@ def open_state(state: StateSettings) -> Any:  # noqa: ANN401 - the family's prot
         path = state.path or state_folder() / "state.sqlite"
         spec |= {"path": str(path), "timeout_s": state.timeout_s}
     elif state.store == "redis":
-        names = ("url", "password_env", "prefix", "timeout_s")
+        names = ("url", "password_env", "prefix", "timeout_s", "connections")
         spec |= {name: getattr(state, name) for name in names}
     return construct("state", spec, where="state")

@@ -74,7 +74,8 @@ class RecordSettings(Strict):
 
     store: Literal["sqlite", "jsonl", "postgres", "none"] = "sqlite"
     path: Path | None = None
-    """The file; in the state folder when not given. Postgres has none."""
+    """The file; in the state folder when not given. With Postgres, what this machine keeps for
+    itself lies beside it: records that are promised and not written, and what was learned."""
     url_env: str | None = None
     """Name of the environment variable that holds the URL of Postgres, password and all."""
     content: Literal["full", "hash", "none"] = "full"

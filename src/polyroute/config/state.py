@@ -25,5 +25,7 @@ class StateSettings(Strict):
     """In front of every key in Redis; a part in braces keeps all keys in one slot of a cluster."""
     timeout_s: float = Field(0.5, gt=0)
     """Seconds after which the store counts as gone."""
+    connections: int = Field(16, ge=1, le=1_000)
+    """Most connections of one process to Redis; what finds all in use waits for one."""
     on_loss: Literal["closed", "open"] = "closed"
     """When it is gone: refuse requests whose key has limits (503), or let them in uncounted."""

@@ -1,6 +1,6 @@
 """Bandits that learn from feedback while they serve.
 
-The one decision here: what was learned is a function of the feedback file. The learner reads it
+The one decision here: what was learned is a function of the feedback. The learner reads it
 from where it stopped, so that a restart, a crash or a second process lose nothing and count nothing
 twice. Each state has a name, and the specification of a policy in a record carries it: what decided
 then can decide again.
@@ -25,7 +25,7 @@ from polyroute.gateway.errors import ApiError
 from polyroute.gateway.run import Happening, Outcome
 from polyroute.policies.bandit.online import Learns, Online, PageHinkley
 from polyroute.policies.with_fallbacks import NAME, WithFallbacks, inside, spec_inside
-from polyroute.records.feedback import FeedbackLog
+from polyroute.records.feedback import rewards_of
 from polyroute.records.record import Record
 from polyroute.records.snapshots import Snapshots
 from polyroute.records.store import RecordStore
@@ -79,7 +79,9 @@ class Learner:
         if not learns or path is None:
             return
         self._path = Path(path).with_name(f"{Path(path).name}.learned.json")
-        self._log, self._states = FeedbackLog.beside(path), Snapshots.beside(path)
+        feedback = rewards_of(setup.records)
+        assert feedback is not None, "a store with a place of its own keeps feedback"
+        self._log, self._states = feedback, Snapshots.beside(path)
         earlier = self._earlier()
         self._offset = int(earlier.get("offset", 0))
         self._heard = {one.trace_id for one in self._log.since(0, until=self._offset)[0]}

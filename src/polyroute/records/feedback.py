@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from polyroute.errors import RecordError
 from polyroute.records.store import private_folder
 from polyroute.types import Json
 
-__all__ = ["Feedback", "FeedbackLog"]
+__all__ = ["Feedback", "FeedbackLog", "Rewards", "rewards_of"]
 
 _KEYS = frozenset({"trace_id", "reward", "created_at"})
 
@@ -67,6 +68,50 @@ class Feedback:
         if not isinstance(wire, dict) or set(wire) != _KEYS:
             raise RecordError(f"not feedback: expected the keys {', '.join(sorted(_KEYS))}")
         return cls(**wire)
+
+
+class Rewards(Protocol):
+    """Where feedback is kept: in a file, or in a database."""
+
+    def add(self, feedback: Feedback) -> None:
+        """Append `feedback`.
+
+        Raises
+        ------
+        RecordError
+            If it cannot be written.
+        """
+        ...
+
+    def since(self, offset: int, *, until: int | None = None) -> tuple[list[Feedback], int]:
+        """Return the feedback after `offset`, 0 or what an earlier call returned; and its end.
+
+        Raises
+        ------
+        RecordError
+            If it cannot be read.
+        """
+        ...
+
+    def rewards(self) -> dict[str, float]:
+        """Return the newest reward of each trace, by its id."""
+        ...
+
+
+@runtime_checkable
+class _HasRewards(Protocol):
+    """A store that keeps feedback itself."""
+
+    @property
+    def feedback(self) -> Rewards: ...
+
+
+def rewards_of(store: object) -> Rewards | None:
+    """Return where feedback on the records of `store` is kept; `None` when nowhere."""
+    if isinstance(store, _HasRewards):
+        return store.feedback
+    path: str | Path | None = getattr(store, "path", None)
+    return None if path is None else FeedbackLog.beside(path)
 
 
 class FeedbackLog:

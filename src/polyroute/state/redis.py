@@ -13,7 +13,7 @@ from polyroute.errors import ConfigError, MissingExtraError, StateError
 from polyroute.state.shared import GRACE_S, Hold, Taken
 
 try:
-    from redis.asyncio import Redis
+    from redis.asyncio import BlockingConnectionPool, Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
     from redis.exceptions import RedisError
@@ -89,7 +89,10 @@ class RedisState:
     prefix : str, optional
         In front of every key; a part in braces keeps all keys together in a cluster.
     timeout_s : float, default=0.5
-        Seconds after which Redis counts as gone.
+        Seconds after which Redis counts as gone, and for which an operation waits for a
+        connection.
+    connections : int, default=16
+        Most connections at a time; further operations wait for one.
 
     Raises
     ------
@@ -103,6 +106,7 @@ class RedisState:
         password_env: str | None = None,
         prefix: str = _PREFIX,
         timeout_s: float = 0.5,
+        connections: int = 16,
     ) -> None:
         if "@" in url:
             raise ConfigError(
@@ -113,8 +117,10 @@ class RedisState:
         if password_env is not None and not password:
             raise ConfigError(f"state.password_env: {password_env!r} is not set or empty")
         try:
-            self._redis = Redis.from_url(
+            pool = BlockingConnectionPool.from_url(
                 url,
+                max_connections=connections,
+                timeout=timeout_s,
                 password=password,
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
@@ -122,6 +128,7 @@ class RedisState:
             )
         except ValueError as error:
             raise ConfigError(f"state.url: {error}") from error
+        self._redis = Redis.from_pool(pool)
         self._prefix = prefix
         self._take = self._redis.register_script(_TAKE)
         self._settle = self._redis.register_script(_SETTLE)

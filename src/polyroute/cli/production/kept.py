@@ -25,7 +25,6 @@ except ModuleNotFoundError:  # not a POSIX system
 
 __all__ = ["CHECKS"]
 
-_LEARNING = ("thompson", "linucb")
 """Policies that learn while the server runs."""
 
 _PURGED_WITHIN = timedelta(days=31)
@@ -57,12 +56,6 @@ def _records(settings: Settings, _: Path | None) -> Found:
         problem = f"{settings.server.workers} workers write one file, one after the other"
         remedy = "well for one machine; records.store: postgres for more"
         yield Finding("records", "warning", problem, remedy)
-    if records.store == "postgres" and settings.learning.on:
-        for name in _LEARNING:
-            if name in json.dumps([settings.policy, settings.policies], default=str):
-                problem = f"{name} is taught by feedback, and that is kept beside files of records"
-                remedy = "records.store: sqlite, or learning: {on: false}"
-                yield Finding("learning", "warning", problem, remedy)
     if not _purged_lately(settings):
         problem = "nothing was purged in the last 31 days, so records are kept for ever"
         remedy = "run 'polyroute trace purge --older-than 30d' daily (deploy/systemd, a CronJob)"

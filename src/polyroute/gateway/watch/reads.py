@@ -27,7 +27,7 @@ from polyroute.gateway.watch.tally import Tally
 from polyroute.gateway.watch.timeline import Timeline
 from polyroute.gateway.wire import encode
 from polyroute.protocols import Policy
-from polyroute.records.feedback import FeedbackLog
+from polyroute.records.feedback import rewards_of
 from polyroute.records.record import Record
 from polyroute.records.replay import Replay, counterfactual
 from polyroute.records.store import policy_name
@@ -111,8 +111,7 @@ class PageReads:
         self._timeline = timeline
         self._instances = instances
         self._live = live
-        path = getattr(setup.records, "path", None)
-        self._feedback = None if path is None else FeedbackLog.beside(path)
+        self._feedback = rewards_of(setup.records)
         self._heard = 0
         self._hearing = asyncio.Lock()
 
