@@ -69,7 +69,7 @@ def parse(text: str, *, name: str) -> Settings:
     """Validate the text of a configuration file called `name`; errors as in `read`."""
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # it reads dates and numbers, too
         raise ConfigError(f"{name} is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{name}: expected keys and values, got {type(content).__name__}")
