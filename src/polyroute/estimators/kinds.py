@@ -5,6 +5,7 @@ it was taken from. That is told for the questions fitted on and predicted for ne
 card's quality is a mean over hundreds of questions and not a weight for every word.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -47,11 +48,13 @@ class Kinds:
     strength : float, default=20
         A card's mean on a kind is pulled toward its mean over all questions as if that had been
         seen so many times.
+    least : int, default=30
+        Kinds of fewer questions are taken for one kind: a mean over six is no surer than a word.
 
     Raises
     ------
     ConfigError
-        If `alpha` is not positive, or `strength` is below 0.
+        If `alpha` is not positive, `strength` is below 0, or `least` below 1.
 
     Notes
     -----
@@ -71,7 +74,7 @@ class Kinds:
     >>> told = ["rhyme", "sum"] * 8
     >>> asked = [Request.of(f"a {kind} please") for kind in told]
     >>> right = np.array([[1.0, 0.0], [0.0, 1.0]] * 8)
-    >>> kinds = Kinds(alpha=0.1, strength=0).tell(told).fit(asked, right, pool)
+    >>> kinds = Kinds(alpha=0.1, strength=0, least=5).tell(told).fit(asked, right, pool)
     >>> kinds.predict([Request.of("one sum, please")], pool).round(1)
     array([[0., 1.]])
     """
@@ -84,13 +87,21 @@ class Kinds:
     )
 
     def __init__(
-        self, *, encoder: Encoder | None = None, alpha: float = 10.0, strength: float = 20.0
+        self,
+        *,
+        encoder: Encoder | None = None,
+        alpha: float = 10.0,
+        strength: float = 20.0,
+        least: int = 30,
     ) -> None:
         if not alpha > 0:
             raise ConfigError(f"alpha must be positive, got {alpha!r}")
         if not strength >= 0:
             raise ConfigError(f"strength must be 0 or more, got {strength!r}")
+        if least < 1:
+            raise ConfigError(f"least must be 1 or more, got {least!r}")
         self._text = Text(encoder)
+        self._least = least
         self._alpha = alpha
         self._strength = strength
         self._told: tuple[str, ...] = ()
@@ -115,7 +126,9 @@ class Kinds:
                 f"the kinds of {len(self._told)} questions were told, and {len(requests)} are to "
                 "be fitted; tell the kind of each"
             )
-        names, kind_N = np.unique(np.array(self._told, np.str_), return_inverse=True)
+        count = Counter(self._told)
+        kinds = ["" if count[kind] < self._least else f"+{kind}" for kind in self._told]
+        names, kind_N = np.unique(np.array(kinds, np.str_), return_inverse=True)
         means_KM: FloatArray | None = None
         aim_NK = target_NM
         if len(names) > 1:
