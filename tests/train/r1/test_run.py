@@ -45,7 +45,6 @@ def test_a_run_judges_every_stage_on_the_same_questions(done):
 def test_a_finished_run_is_not_run_again(done):
     run, result = done
     again = Run(PLAN, run.folder, say=lambda line: pytest.fail(line))
-    again._gate = lambda: None
     assert again.train().stages == result.stages
 
 
@@ -54,11 +53,26 @@ def test_a_folder_of_another_plan_is_refused(done):
         Run(replace(PLAN, seed=5), done[0].folder, say=print)
 
 
-def test_nothing_is_reinforced_before_the_gate(done):
-    run = Run(PLAN, done[0].folder, say=lambda line: None)
-    run.plan = replace(PLAN, gate=2.0)
-    with pytest.raises(ConfigError, match="no reinforcement yet"):
+def test_nothing_is_reinforced_before_the_gate_and_every_attempt_has_traces_of_its_own(tmp_path):
+    plan = replace(PLAN, gate=2.0, attempts=2)
+    run = Run(plan, tmp_path, say=lambda line: None)
+    with pytest.raises(ConfigError, match="no reinforcement: after imitation"):
         run.train()
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} >= {
+        "imitated-1", "imitated-2",
+    }  # fmt: skip
+    assert not (tmp_path / "sft").exists()
+    first, second = ({r.problem.request.id for r in run._traces(k)} for k in (1, 2))
+    assert len(first) == len(second) == PLAN.imitation.traces
+    assert not first & second
+
+
+def test_a_passed_gate_is_not_measured_again(done):
+    run, _ = done
+    judged = run.stages.judged()["gate-1"]
+    assert judged["teachers"]["questions"] == PLAN.judged * len(PLAN.teachers)
+    assert (run.folder / "sft").is_dir()
+    assert not (run.folder / "imitated-1").exists()
 
 
 def test_killed_and_resumed_it_gives_the_same_curve_and_the_same_weights(done, tmp_path):

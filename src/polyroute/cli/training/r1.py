@@ -59,6 +59,10 @@ def r1(  # noqa: PLR0913 - one parameter per option
     imitate: Annotated[
         int | None, typer.Option(min=1, help="Steps of the warm start; the plan's own if missing.")
     ] = None,
+    recall: Annotated[
+        int | None,
+        typer.Option(min=0, help="Steps of exercises in looking up before; the plan's own."),
+    ] = None,
     judged: Annotated[
         int | None,
         typer.Option(min=2, help="Held-out questions of a judgement; the plan's own if missing."),
@@ -95,6 +99,7 @@ def r1(  # noqa: PLR0913 - one parameter per option
         plan,
         reinforcement=learning,
         imitation=imitation,
+        recall=plan.recall if recall is None else recall,
         judged=judged or plan.judged,
         without=without,
     )

@@ -172,7 +172,10 @@ class RunPlan:
     not draw it: US dollars for one right answer."""
     gate: float = 0.85
     """Least quality of the imitator's sampled answers before reinforcement, as a share of its
-    teachers'."""
+    teachers', on the split ``val``."""
+    attempts: int = 3
+    """How often imitation is gone through, with traces of its own each time, until the gate is
+    passed."""
     judged: int = 300
     """Held-out questions of every judgement."""
     max_turns: int = 6

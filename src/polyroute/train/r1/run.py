@@ -12,7 +12,9 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -121,13 +123,12 @@ class Run:
         Raises
         ------
         ConfigError
-            If the imitator does not pass the gate.
+            If no imitator passes the gate.
         """
         self._stage("optimum", self._optimum)
         if not self.stages.has_model("sft"):
-            self._imitate()
+            self.stages.rename(self._imitated(), "sft")
         self._stage("sft", lambda: self._judged(self._loaded("sft")))
-        self._gate()
         if not self.stages.has_model("rl"):
             self._reinforce()
         self._stage("rl", lambda: self._judged(self._loaded("rl")))
@@ -175,21 +176,55 @@ class Run:
             weight.requires_grad_("lora_" in name)
         return loaded
 
-    def _imitate(self) -> None:
+    def _imitated(self) -> str:
+        """Imitate, on new traces each time, until the gate is passed; return the stage that did.
+
+        Raises
+        ------
+        ConfigError
+            If none does.
+        """
+        got, wanted = 0.0, 0.0
+        for attempt in range(1, self.plan.attempts + 1):
+            stage = f"imitated-{attempt}"
+            if not self.stages.has_model(stage):
+                self._imitate(attempt)
+            gate = f"gate-{attempt}"
+            self._stage(gate, partial(self._at_gate, stage))
+            found = self.stages.judged()[gate]
+            got = found["sampled"]["outcome"]
+            wanted = self.plan.gate * found["teachers"]["outcome"]
+            if got >= wanted:
+                return stage
+        raise ConfigError(
+            f"no reinforcement: after imitation the sampled quality is {got:.3f}, and "
+            f"{wanted:.3f} is {self.plan.gate:.0%} of the teachers'; imitate for more steps"
+        )
+
+    def _at_gate(self, stage: str) -> dict[str, Json]:
+        problems = self.problems("val", self.plan.judged)
+        taught = [r for style in self.plan.teachers for r in self._taught(problems, style)]
+        played = self._played(self._loaded(stage), problems, {"sampled": self._sampling()})
+        return {**played, "teachers": judge(taught)}
+
+    def _imitate(self, attempt: int) -> None:
         begin = time.monotonic()
-        loaded = self._start()
+        loaded = self._start() if attempt == 1 else self._loaded(f"imitated-{attempt - 1}")
         sampler = self._backend(loaded)
-        taught = list(self._traces())
+        taught = list(self._traces(attempt))
         self.say(f"{len(taught)} traces of teachers ({time.monotonic() - begin:.0f} s)")
         recipe = replace(self.plan.imitation, seed=self.plan.seed)
+        if attempt > 1:
+            recipe = replace(recipe, lora=None)  # it has its adapter
         lines = [lines_of(rollout.trace, sampler) for rollout in taught]
         if self.plan.recall:
             exercises = self._exercises(taught, sampler)
             steady = replace(recipe, steps=self.plan.recall, schedule="constant")
-            self._learn(loaded, exercises, steady, "recall")
+            if attempt == 1:
+                self._learn(loaded, exercises, steady, "recall")
             lines += exercises  # or what was learnt is lost again
         model = self._learn(loaded, lines, recipe, "imitation")
-        self.stages.keep("sft", model, loaded.tokenizer)
+        self.stages.keep(f"imitated-{attempt}", model, loaded.tokenizer)
         self.say(f"imitated ({time.monotonic() - begin:.0f} s)")
 
     def _learn(self, loaded: Loaded, lines: Iterable[Lines], recipe: Imitation, name: str) -> Any:  # noqa: ANN401
@@ -206,27 +241,15 @@ class Run:
             for each in taught
         ]
 
-    def _traces(self) -> Iterable[Rollout]:
-        styles = self.plan.teachers
-        problems = self.problems("train", self.plan.imitation.traces)
+    def _traces(self, attempt: int) -> Iterable[Rollout]:
+        styles, count = self.plan.teachers, self.plan.imitation.traces
+        problems = self.problems("train", attempt * count)[-count:]
         for k, style in enumerate(styles):
             yield from self._taught(problems[k :: len(styles)], style)
 
     def _taught(self, problems: Sequence[Problem], style: Style) -> list[Rollout]:
         teacher = Teacher(problems, style=style, weight=self.plan.weight, seed=self.plan.seed)
         return asyncio.run(self.game.play(problems, teacher))
-
-    def _gate(self) -> None:
-        problems = self.problems("val", self.plan.judged)
-        taught = [vitals(self._taught(problems, style), 0) for style in self.plan.teachers]
-        wanted = self.plan.gate * sum(each.outcome for each in taught) / len(taught)
-        got = self.stages.judged()["sft"]["sampled"]["outcome"]
-        if got < wanted:
-            raise ConfigError(
-                f"no reinforcement yet: after imitation the sampled quality is {got:.3f}, and "
-                f"{wanted:.3f} is {self.plan.gate:.0%} of the teachers'; imitate for more steps"
-            )
-        self.say(f"gate: sampled quality {got:.3f}, {wanted:.3f} wanted")
 
     def _reinforce(self) -> None:
         begin = time.monotonic()
@@ -261,23 +284,29 @@ class Run:
                 self.say(f"collapse at step {alarm.step}: {alarm.message}")
             return bool(self.alarms)
 
-        model = reinforce(
-            loaded.model,
-            loaded.tokenizer,
-            recipe,
-            player,
-            folder=self.folder / "checkpoints",
-            curve=curve,
-        )
-        player.close()
+        with closing(player):
+            model = reinforce(
+                loaded.model,
+                loaded.tokenizer,
+                recipe,
+                player,
+                folder=self.folder / "checkpoints",
+                curve=curve,
+            )
         self.stages.keep("rl", model, loaded.tokenizer)
         self.say(f"reinforced ({time.monotonic() - begin:.0f} s)")
 
     def _judged(self, loaded: Loaded, *, most: int | None = None) -> dict[str, Json]:
-        backend = self._backend(loaded)
         problems = self.problems("test", self.plan.judged)[:most]
+        return self._played(loaded, problems, {"greedy": self.game, "sampled": self._sampling()})
+
+    def _played(
+        self, loaded: Loaded, problems: Sequence[Problem], games: Mapping[str, Game]
+    ) -> dict[str, Json]:
+        """Return how each game goes with that router model."""
+        backend = self._backend(loaded)
         found: dict[str, Json] = {}
-        for name, game in (("greedy", self.game), ("sampled", self._sampling())):
+        for name, game in games.items():
             requests = [replace(p.request, id=f"{p.request.id}#{name}") for p in problems]
             rollouts = asyncio.run(game.play(problems, backend, requests=requests))
             found[name] = judge(rollouts)

@@ -65,6 +65,10 @@ class Stages:
         """Return whether `stage` has left its model."""
         return (self.folder / stage).is_dir()
 
+    def rename(self, stage: str, name: str) -> None:
+        """Call what `stage` left `name`."""
+        (self.folder / stage).rename(self.folder / name)
+
     def keep(self, stage: str, model: Any, tokenizer: Any) -> None:  # noqa: ANN401
         """Write the model that `stage` leaves, and its tokenizer."""
         making = self.folder / f".{stage}.new"
