@@ -53,6 +53,8 @@ class Table:
     """The model that was best on train."""
     usd_M: Floats
     """Mean dollars on train."""
+    ties: float
+    """Share of the questions of train with more than one best model."""
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -60,6 +62,7 @@ class Table:
         """Return the table of a folder that `prepare.py` made."""
         with np.load(folder / "questions.npz") as arrays:
             train_N, score_NM, usd_NM = arrays["train_N"], arrays["score_NM"], arrays["usd_NM"]
+        top_N1 = np.nanmax(score_NM[train_N], axis=1, keepdims=True)
         known = ~np.isnan(usd_NM[train_N]).all(axis=0)
         usd_M = np.full(usd_NM.shape[1], np.nan)
         usd_M[known] = np.nanmean(usd_NM[train_N][:, known], axis=0)
@@ -71,6 +74,7 @@ class Table:
             usd_NM[~train_N],
             int(np.nanmean(score_NM[train_N], axis=0).argmax()),
             usd_M,
+            float((np.sum(score_NM[train_N] == top_N1, axis=1) > 1).mean()),
             {
                 name: json.loads((folder / f"{name}.json").read_text("utf-8"))
                 for name in OWN | PEERS
@@ -119,7 +123,7 @@ def quality_row(table: Table, name: str) -> str:
     run, title = table.runs[name], (OWN | PEERS)[name]
     if "failure" in run:
         why = textwrap.shorten(run["failure"], 140, placeholder=" …").replace("|", "\\|")
-        return f"| {title} | failed | {why} | | | | | |"
+        return f"| {title} | failed | {why} | | | | | | |"
     quality_N, single_N = table.quality_of(name), table.score_NM[:, table.best]
     gain = paired_interval(quality_N, single_N)
     headroom = (table.score_NM.max(axis=1) - single_N).mean()
@@ -141,7 +145,8 @@ def quality_row(table: Table, name: str) -> str:
             )
     return (
         f"| {title} | {100 * quality_N.mean():.1f} | {points(gain)} "
-        f"| {100 * gain.estimate / headroom:.0f} % | {less[0]} | {less[1]} "
+        f"| {100 * gain.estimate / headroom:.0f} % "
+        f"| {100 * np.mean(np.asarray(run['picks']) == table.best):.0f} % | {less[0]} | {less[1]} "
         f"| {dollars} | {same_cost} |"
     )
 
@@ -155,13 +160,14 @@ def section(table: Table) -> list[str]:
     dollars = table.usd_of(np.full(len(table.usd_NM), table.best))
     price = "" if np.isnan(dollars) else f" (${1e3 * dollars:.3f} per 1,000)"
     lines = [
-        f"\n### {table.folder.name}\n\n{table.trained:,} questions to train, "
+        f"\n### {table.folder.name}\n\n{table.trained:,} questions to train "
+        f"({100 * table.ties:.0f} % with more than one best model), "
         f"{len(table.score_NM):,} to judge, {len(table.about['models'])} models. Best single model "
         f"{single:.1f}{price}, oracle {oracle:.1f}. A MiniLM embedding costs "
         f"{1e3 * table.about['embed_ms']:,.0f} µs more for every decision that reads one.\n",
-        "| router | quality | less best single | gap closed | our ridge less it "
+        "| router | quality | less best single | gap closed | asks best single | our ridge less it "
         "| our blend less it | $ per 1,000 | our blend for no more dollars, less it |",
-        "| --- | ---: | --- | ---: | --- | --- | ---: | --- |",
+        "| --- | ---: | --- | ---: | ---: | --- | --- | ---: | --- |",
         *(quality_row(table, name) for name in table.runs),
         "",
         "| router | training, CPU s | a decision alone, CPU µs | in a batch, CPU µs | memory, MB |",
@@ -205,7 +211,7 @@ def knob(table: Table) -> list[str]:
     lines = [
         f"\nThe share of questions that *{table.about['models'][strong]}* answers, by the order in "
         "which a router puts the questions; dollars per 1,000 in brackets.\n",
-        f"| router | {' | '.join(f'{share:.0%} strong' for share in SHARES)} "
+        f"| router | {' | '.join(f'{100 * share:.0f} % strong' for share in SHARES)} "
         "| APGR | our blend less it, mean of all shares |",
         f"| --- | {' | '.join('---:' for _ in SHARES)} | ---: | --- |",
     ]
