@@ -6,7 +6,8 @@
 # Each other gateway is installed in a virtual environment of its own under
 # ${POLYROUTE_BENCH_CACHE:-~/.cache/polyroute-bench} (LiteLLM's needs about 720 MB); one that cannot
 # be installed or started is recorded as such, with the reason. Only 127.0.0.1 is loaded, for about
-# a second a cell.
+# a second a cell. `--keep found.json` keeps what was measured; `gateway/page.py` writes the page of
+# it again. BENCH_CORES=1,1 names the cores of the servers and of the load, where one is taken.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${POLYROUTE_BENCH_CACHE:-$HOME/.cache/polyroute-bench}

@@ -1,8 +1,9 @@
 """Servers under load: start them, load them in shuffled rounds, and read the CPU they took.
 
 Everything runs on this machine. A server is pinned to the second core, the upstream and the load
-generator to the first. The CPU of a server is that of its whole process tree, from the scheduler's
-own accounts, so that other work on the machine moves it less than a clock would.
+generator to the first, or each to the core that ``BENCH_CORES`` names (``1,1``: server, load). The
+CPU of a server is that of its whole process tree, from the scheduler's own accounts, so that other
+work on the machine moves it less than a clock would.
 """
 
 import json
@@ -14,11 +15,12 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 __all__ = [
+    "CORES",
     "KEY",
     "Cell",
     "Load",
@@ -26,6 +28,7 @@ __all__ = [
     "build_tools",
     "free_port",
     "measure",
+    "of_a_round",
     "ratio",
     "upstream",
 ]
@@ -34,7 +37,11 @@ HERE = Path(__file__).parent
 KEY = "sk-8f2b1d7c4e9a60b35d7e1f42a9c86b03"
 """The key that the load generator sends."""
 
-_SECOND_CORE = os.cpu_count() - 1 if (os.cpu_count() or 1) > 1 else 0
+CORES: tuple[str, ...] = tuple(
+    os.environ.get("BENCH_CORES", f"{(os.cpu_count() or 1) - 1},0").split(",")
+)
+"""Where servers run, and where the upstream and the load generator do."""
+
 _BODY = {
     "model": "small",
     "messages": [
@@ -84,6 +91,8 @@ class Load:
     connections: int
     seconds: float = 1.0
     stream: bool = False
+    paced: bool = False
+    """Whether the stream comes in five chunks, 2 ms apart; else all of it at once."""
     rate: float = 0.0
     """Requests a second, open loop; 0 sends the next request when one is answered."""
     most: int = 100_000
@@ -101,8 +110,16 @@ class Cell:
     """CPU of the server per request, in microseconds."""
     p50_us: float
     chunks: int = 0
+    """Events of all streams."""
     first_p50_us: float = 0.0
-    pss_mb: float = field(default=0.0)
+    pss_mb: float = 0.0
+    round: int = 0
+    """Ratios are taken between servers of one round."""
+
+    @property
+    def chunk_us(self) -> float:
+        """CPU of the server per chunk, in microseconds; 0 without streams."""
+        return self.cpu_us * self.requests / self.chunks if self.chunks else 0.0
 
 
 def build_tools(folder: Path) -> tuple[Path, Path]:
@@ -124,27 +141,33 @@ def free_port() -> int:
 def upstream(mock: Path, *, chunks: int = 50, gap_us: int = 0) -> Server:
     """Start the upstream on the first core."""
     port = free_port()
-    command = ["taskset", "-c", "0", str(mock), str(port), str(chunks), str(gap_us), "0"]
+    command = ["taskset", "-c", CORES[1], str(mock), str(port), str(chunks), str(gap_us), "0"]
     server = Server("upstream", subprocess.Popen(command), port)
     wait_for(port)
     return server
 
 
-def start(name: str, command: Sequence[str], port: int, **extra: str) -> Server:
+def start(
+    name: str, command: Sequence[str], port: int, *, seconds: float = 420, **extra: str
+) -> Server:
     """Start a server on the second core and wait until it listens."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **extra.pop("env", {})}
     process = subprocess.Popen(
-        ["taskset", "-c", str(_SECOND_CORE), *map(str, command)],
+        ["taskset", "-c", CORES[0], *map(str, command)],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL if not os.environ.get("SHOW") else None,
     )
     server = Server(name, process, port, **extra)
-    wait_for(port, process)
+    try:
+        wait_for(port, process, seconds)
+    except RuntimeError:
+        server.stop()
+        raise
     return server
 
 
-def wait_for(port: int, process: subprocess.Popen | None = None, seconds: float = 90) -> None:
+def wait_for(port: int, process: subprocess.Popen | None = None, seconds: float = 420) -> None:
     """Wait until something listens on `port`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -158,10 +181,13 @@ def wait_for(port: int, process: subprocess.Popen | None = None, seconds: float 
 
 
 def measure(
-    servers: Sequence[Server], loads: Sequence[Load], lg: Path, *, rounds: int, seed: int = 0
+    servers: Sequence[Server], loads: Sequence[Load], lg: Path, *, rounds: int, first: int = 1
 ) -> list[Cell]:
-    """Load every server in every round, in a shuffled order; the first round warms up."""
-    order = random.Random(seed)
+    """Load every server in every round, in a shuffled order, after one that warms up.
+
+    The rounds are counted from `first`.
+    """
+    order = random.Random(first)
     cells: list[Cell] = []
     with tempfile.TemporaryDirectory() as folder:
         for round_ in range(rounds + 1):
@@ -169,64 +195,85 @@ def measure(
                 shuffled = list(servers)
                 order.shuffle(shuffled)
                 for server in shuffled:
-                    cell = _load(server, load, lg, Path(folder))
+                    asked = load if round_ else replace(load, seconds=load.seconds / 3)
+                    cell = _load(server, asked, lg, Path(folder))
                     if round_:
-                        cells.append(cell)
+                        cells.append(replace(cell, round=first + round_ - 1))
     return cells
 
 
 def table(cells: Sequence[Cell], baseline: str) -> str:
     """Return a Markdown table: medians, ranges, and ratios within a round to `baseline`."""
     lines = [
-        f"| server | load | CPU µs a request, median [range] | ratio to {baseline} | p50 µs "
-        "| first chunk p50 µs | MB |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| server | load | CPU µs a request, median [range] | ratio to {baseline} "
+        "| CPU µs a chunk | p50 µs | first chunk p50 µs | MB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     by: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         by.setdefault((cell.load, cell.server), []).append(cell)
     for (load, server), mine in by.items():
-        theirs = by.get((load, baseline), mine)
-        ratios = [a.cpu_us / b.cpu_us for a, b in zip(mine, theirs, strict=True)]
+        ratios = of_a_round(mine, by.get((load, baseline), []), lambda a, b: a.cpu_us / b.cpu_us)
         cpu = [cell.cpu_us for cell in mine]
         first = statistics.median(cell.first_p50_us for cell in mine)
         lines.append(
             f"| {server} | {load} | {_spread(cpu, 0)} | {_spread(ratios, 2)} "
+            f"| {statistics.median(cell.chunk_us for cell in mine):.1f} "
             f"| {statistics.median(cell.p50_us for cell in mine):.0f} | {first:.0f} "
             f"| {mine[-1].pss_mb:.0f} |"
         )
-    errors = sum(cell.errors for cell in cells)
-    return "\n".join([*lines, "", f"{errors} errors in {sum(c.requests for c in cells)} requests."])
+    sent = sum(cell.requests + cell.errors for cell in cells)
+    wrong: dict[str, int] = {}
+    for cell in cells:
+        if cell.errors:
+            place = f"{cell.server}, {cell.load}"
+            wrong[place] = wrong.get(place, 0) + cell.errors
+    told = [f"{sum(wrong.values())} errors in {sent} requests."]
+    told += [f"{place}: {count}; its ratios leave them out." for place, count in wrong.items()]
+    return "\n".join([*lines, "", "\n".join(told)])
 
 
 def ratio(cells: Sequence[Cell], server: str, baseline: str) -> float:
     """Return the median, over loads and rounds, of the CPU of `server` to that of `baseline`."""
     mine = [cell for cell in cells if cell.server == server]
-    theirs = {load: [] for load in dict.fromkeys(cell.load for cell in mine)}
-    for cell in cells:
-        if cell.server == baseline:
-            theirs[cell.load].append(cell.cpu_us)
-    return statistics.median(cell.cpu_us / theirs[cell.load].pop(0) for cell in mine)
+    theirs = [cell for cell in cells if cell.server == baseline]
+    return statistics.median(of_a_round(mine, theirs, lambda a, b: a.cpu_us / b.cpu_us))
+
+
+def of_a_round(
+    mine: Sequence[Cell], theirs: Sequence[Cell], value: Callable[[Cell, Cell], float]
+) -> list[float]:
+    """Return `value` of every two cells of one load in one round that are without errors."""
+    others = {(cell.load, cell.round): cell for cell in theirs if not cell.errors}
+    return [
+        value(cell, others[cell.load, cell.round])
+        for cell in mine
+        if (cell.load, cell.round) in others and not cell.errors
+    ]
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
+    if not values:
+        return "-"
     low, high = min(values), max(values)
     return f"{statistics.median(values):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _load(server: Server, load: Load, lg: Path, folder: Path) -> Cell:
-    body = folder / f"{server.name}-{load.stream}.json"
-    streamed: Mapping[str, object] = {"stream": True} if load.stream else {}
-    body.write_text(json.dumps({**_BODY, "model": server.model, **streamed}))
+    body = folder / f"{server.name}-{load.name}.json".replace(" ", "-")
+    asked = {**_BODY, "model": server.model}
+    asked |= {"stream": True} if load.stream else {}
+    asked |= {"temperature": 0.25} if load.paced else {}
+    body.write_text(json.dumps(asked))
     before = server.cpu_s()
     done = subprocess.run(
         [
-            *("taskset", "-c", "0", lg, str(server.port), server.path, body),
+            *("taskset", "-c", CORES[1], lg, str(server.port), server.path, body),
             *map(str, (load.connections, load.seconds, load.most, load.rate)),
         ],
         capture_output=True,
         text=True,
-        timeout=load.seconds + 60,
+        timeout=load.seconds + 120,
         check=True,
     )
     told = json.loads(done.stdout)

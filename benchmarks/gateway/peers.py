@@ -1,16 +1,19 @@
 """Other gateways, each from a virtual environment of its own, in the state its makers advise."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from load import KEY, Server, free_port, start
+from load import CORES, KEY, Server, free_port, start
 
 __all__ = ["PEERS"]
+
+_PATIENCE_S = 420
+"""Seconds that one may take to start: more than ten of the processor, on a machine that is busy."""
 
 LITELLM = """\
 model_list:
@@ -44,7 +47,12 @@ def litellm(upstream: int, folder: Path, cache: Path) -> Server:
         "litellm 1.106.2",
         [*command, "--num_workers", 1],
         port,
-        env={"LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR"},
+        seconds=_PATIENCE_S,
+        env={
+            "LITELLM_MODE": "PRODUCTION",
+            "LITELLM_LOG": "ERROR",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks the network for prices
+        },
     )
 
 
@@ -54,7 +62,7 @@ def sglang_router(upstream: int, folder: Path, cache: Path) -> Server:
     program = cache / "sglang-router" / "bin" / "smg"
     command = [program, "launch", "--worker-urls", f"http://127.0.0.1:{upstream}"]
     command += ["--policy", "round_robin", "--host", "127.0.0.1", "--port", port]
-    return start("sglang-router 0.3.2", command, port)
+    return start("sglang-router 0.3.2", command, port, seconds=_PATIENCE_S)
 
 
 def tensorzero(upstream: int, folder: Path, cache: Path) -> Server:
@@ -63,19 +71,19 @@ def tensorzero(upstream: int, folder: Path, cache: Path) -> Server:
     config.write_text(TENSORZERO.format(upstream=upstream))
     process = subprocess.Popen(
         [
-            *("taskset", "-c", str((os.cpu_count() or 1) - 1)),
+            *("taskset", "-c", CORES[0]),
             *map(str, (cache / "tensorzero" / "bin" / "python", __file__, config, told)),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL if not os.environ.get("SHOW") else None,
     )
-    end = time.monotonic() + 60
+    end = time.monotonic() + _PATIENCE_S
     while not told.exists() or not told.read_text():
         if process.poll() is not None or time.monotonic() > end:
             process.kill()
             raise RuntimeError("its gateway did not start")
         time.sleep(0.1)
-    port = int(json.loads(told.read_text()))
+    port = int(told.read_text())
     return Server(
         "tensorzero 2026.6.0",
         process,
@@ -96,10 +104,14 @@ def _host_tensorzero(config: str, told: str) -> None:
 
     async def run() -> None:
         started = native._start_http_gateway(
-            config_file=config, clickhouse_url=None, postgres_url=None, async_setup=True
+            config_file=config,
+            clickhouse_url=None,
+            postgres_url=None,
+            valkey_url=None,
+            async_setup=True,
         )
-        url, _alive = await started
-        Path(told).write_text(json.dumps(int(str(url).rstrip("/").rpartition(":")[2])))
+        gateway = await started  # it lives as long as this object does
+        Path(told).write_text(str(urlsplit(gateway.base_url).port))
         await asyncio.to_thread(signal.pause)
 
     asyncio.run(run())

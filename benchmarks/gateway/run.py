@@ -7,18 +7,23 @@ The second installs the others, measures everything and writes the page of the d
 """
 
 import argparse
+import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from goals import goals
 from load import (
+    CORES,
     KEY,
     Cell,
     Load,
@@ -31,6 +36,7 @@ from load import (
     table,
     upstream,
 )
+from page import page
 from peers import PEERS
 
 HERE = Path(__file__).parent
@@ -52,8 +58,7 @@ server: {{port: {port}, keys_env: BENCH_KEYS}}
 LOADS = [
     Load("c=1", 1),
     Load("c=16", 16),
-    Load("c=64", 64),
-    Load("stream c=1", 1, stream=True, most=200),
+    Load("paced stream c=1", 1, stream=True, paced=True, most=200),
     Load("stream c=16", 16, stream=True, most=2_000),
 ]
 
@@ -76,106 +81,103 @@ def minimal(name: str, port_up: int, client: str) -> Server:
     return start(name, [sys.executable, program, client, str(port), str(port_up)], port)
 
 
-PAGE = """\
-# What a gateway costs
-
-`benchmarks/gateway.sh` loads each server in turn with the same requests, through the same upstream
-(a constant reply, from memory), in {rounds} rounds, each in a new order. The server is pinned to
-one core, the upstream and the load to another. The figure is the CPU of the server's whole process
-tree for one request, from the scheduler's accounts; ratios are taken within a round. polyroute
-checks a key, decides, keeps its budget, writes a record of every episode, and reports tokens and
-dollars; `minimal` checks a key, names the model and forwards.
-
-{when}, commit {commit}, {machine}, Python {python}; load of the machine while measuring: {load}.
-
-{table}
-
-{missing}
-"""
-
-
 def begin(
     makers: Mapping[str, Callable[[], Server]], wanted: set[str]
 ) -> tuple[list[Server], dict[str, str]]:
     """Start what is wanted; return it, and why the others did not start."""
     servers, missing = [], {}
-    for name, make in makers.items():
-        if wanted and name not in wanted:
-            continue
+    with ThreadPoolExecutor() as pool:
+        asked = {
+            name: pool.submit(make) for name, make in makers.items() if not wanted or name in wanted
+        }
+    for name, begun in asked.items():
         try:
-            servers.append(make())
+            servers.append(begun.result())
         except (RuntimeError, OSError) as error:
             missing[name] = str(error)
             print(f"{name} is not measured: {error}", file=sys.stderr)
     return servers, missing
 
 
-def page(cells: list[Cell], missing: dict[str, str], *, baseline: str, rounds: int) -> str:
-    """Return the page of the documentation."""
+def measured(cells: list[Cell], missing: dict[str, str], rounds: int) -> dict:
+    """Return what was measured, and when and where, as JSON has it."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    return (
-        PAGE.format(
-            rounds=rounds,
-            when=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-            commit=commit or "unknown",
-            machine=f"{os.cpu_count()} cores, {platform.machine()}",
-            python=platform.python_version(),
-            load=", ".join(f"{value:.1f}" for value in os.getloadavg()),
-            table=table(cells, baseline),
-            missing="\n".join(f"- {name} was not measured: {why}" for name, why in missing.items()),
-        ).rstrip()
-        + "\n"
-    )
+    return {
+        "cells": [asdict(cell) for cell in cells],
+        "missing": missing,
+        "rounds": rounds,
+        "cores": CORES,
+        "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "commit": commit or "unknown",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "python": platform.python_version(),
+        "load": ", ".join(f"{value:.1f}" for value in os.getloadavg()),
+    }
+
+
+def options() -> argparse.Namespace:
+    """Read the command line."""
+    known = argparse.ArgumentParser()
+    known.add_argument("--rounds", type=int, default=4)
+    known.add_argument("--only", default="")
+    known.add_argument("--loads", default="")
+    known.add_argument("--baseline", default="minimal-aiohttp")
+    known.add_argument("--cache", type=Path, help="where the others are installed")
+    known.add_argument("--write", type=Path, help="the page to write")
+    known.add_argument("--keep", type=Path, help="where to write what was measured, as JSON")
+    known.add_argument("--no-peers", action="store_true")
+    known.add_argument("--most", type=float, help="fail when polyroute's ratio is above this")
+    return known.parse_args()
+
+
+def run(asked: argparse.Namespace, folder: Path) -> tuple[list[Cell], dict[str, str]]:
+    """Start what was asked for, load it, and end it."""
+    loads = [load for load in LOADS if not asked.loads or load.name in asked.loads.split(",")]
+    mock, lg = build_tools(folder)
+    source = upstream(mock)
+    makers: dict[str, Callable[[], Server]] = {
+        "upstream": lambda: source,
+        "minimal-aiohttp": lambda: minimal("minimal-aiohttp", source.port, "aiohttp"),
+        "minimal-own": lambda: minimal("minimal-own", source.port, "own"),
+        "polyroute": lambda: polyroute("polyroute", source.port, folder, "transport: aiohttp"),
+        "polyroute-own": lambda: polyroute(
+            "polyroute-own", source.port, folder, "transport: plain"
+        ),
+    }
+    if asked.cache is not None and not asked.no_peers:
+        for peer, make in PEERS.items():
+            makers[peer] = lambda make=make: make(source.port, folder, asked.cache)
+    servers: list[Server] = []
+    try:
+        servers, missing = begin(makers, set(filter(None, asked.only.split(","))))
+        if asked.no_peers:
+            missing |= dict.fromkeys(PEERS, "left out of this run (--no-peers)")
+        return measure(servers, loads, lg, rounds=asked.rounds), missing
+    finally:
+        for server in servers:
+            server.stop()
+        if source not in servers:
+            source.stop()
 
 
 def main() -> None:
     """Measure what was asked for."""
-    options = argparse.ArgumentParser()
-    options.add_argument("--rounds", type=int, default=4)
-    options.add_argument("--only", default="")
-    options.add_argument("--loads", default="")
-    options.add_argument("--baseline", default="minimal-aiohttp")
-    options.add_argument("--cache", type=Path, help="where the others are installed")
-    options.add_argument("--write", type=Path, help="the page to write")
-    options.add_argument("--no-peers", action="store_true")
-    options.add_argument("--most", type=float, help="fail when polyroute's ratio is above this")
-    asked = options.parse_args()
-    loads = [load for load in LOADS if not asked.loads or load.name in asked.loads.split(",")]
+    asked = options()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        mock, lg = build_tools(folder)
-        source = upstream(mock)
-        makers: dict[str, Callable[[], Server]] = {
-            "minimal-aiohttp": lambda: minimal("minimal-aiohttp", source.port, "aiohttp"),
-            "minimal-own": lambda: minimal("minimal-own", source.port, "own"),
-            "polyroute": lambda: polyroute("polyroute", source.port, folder, "transport: aiohttp"),
-            "polyroute-own": lambda: polyroute(
-                "polyroute-own", source.port, folder, "transport: plain"
-            ),
-        }
-        if asked.cache is not None and not asked.no_peers:
-            for peer, make in PEERS.items():
-                makers[peer] = lambda make=make: make(source.port, folder, asked.cache)
-        servers: list[Server] = []
-        try:
-            servers, missing = begin(makers, set(filter(None, asked.only.split(","))))
-            if asked.no_peers:
-                missing |= dict.fromkeys(PEERS, "left out of this run (--no-peers)")
-            cells = measure(servers, loads, lg, rounds=asked.rounds)
-        finally:
-            for server in [*servers, source]:
-                server.stop()
-        print(table(cells, asked.baseline))
-        if asked.most is not None:
-            mine = {cell.server for cell in cells if cell.server.startswith("polyroute")}
-            found = {name: ratio(cells, name, asked.baseline) for name in sorted(mine)}
-            if any(value > asked.most for value in found.values()):
-                raise SystemExit(f"{found} exceeds {asked.most} times {asked.baseline}")
-        if asked.write is not None:
-            told = page(cells, missing, baseline=asked.baseline, rounds=asked.rounds)
-            asked.write.write_text(told)
+        cells, missing = run(asked, Path(name))
+    found = measured(cells, missing, asked.rounds)
+    if asked.keep is not None:
+        asked.keep.write_text(json.dumps(found))
+    print(goals(cells), table(cells, asked.baseline), sep="\n\n")
+    if asked.most is not None:
+        mine = sorted({cell.server for cell in cells if cell.server.startswith("polyroute")})
+        ratios = {name: ratio(cells, name, asked.baseline) for name in mine}
+        if any(value > asked.most for value in ratios.values()):
+            raise SystemExit(f"{ratios} exceeds {asked.most} times {asked.baseline}")
+    if asked.write is not None:
+        asked.write.write_text(page(found))
 
 
 if __name__ == "__main__":

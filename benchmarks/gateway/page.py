@@ -1,0 +1,68 @@
+"""What a run of the benchmark found -> the page of the documentation.
+
+    python benchmarks/gateway/page.py found.json docs/benchmarks/gateway.md
+
+writes it again from what ``run.py --keep found.json`` has kept.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from goals import goals
+from load import Cell, table
+
+__all__ = ["page"]
+
+PAGE = """\
+# What a gateway costs
+
+`benchmarks/gateway.sh` loads each server in turn with the same requests, through the same upstream
+(a constant reply, from memory), in {rounds} rounds, each in a new order. The server is pinned to
+core {cores[0]}, the upstream and the load to core {cores[1]} (`BENCH_CORES`). The figure is the CPU
+of the server's whole process tree for one request, from the scheduler's accounts; ratios are taken
+within a round. polyroute checks a key, decides, keeps its budget, writes a record of every episode,
+counts for `/metrics` and the page, and reports tokens and dollars; `minimal` checks a key, names
+the model and forwards. `polyroute` asks the upstream over aiohttp, `polyroute-own` over its own
+client for plain HTTP.
+
+{when}, commit {commit}, {machine}, Python {python}; load of the machine while measuring: {load}.
+
+## Aimed at, and reached
+
+What was aimed at is the middle column, what a prototype with fewer features had in a quiet hour
+stands in brackets. A ratio is the median of the rounds, with its range.
+
+{goals}
+
+## Everything that was measured
+
+`upstream` is the upstream itself, asked directly. A paced stream comes in five chunks, 2 ms apart;
+any other stream is 50 chunks in one piece.
+
+{table}
+
+{missing}
+
+The machine is shared: its absolute figures move by half from one minute to the next, and stand
+several times above those of a quiet one. p50 and first chunk are times on the clock: where more
+work waits than there are cores, they say how long a server waited for its turn, and little of what
+it adds. A request that is over within 50 ms is not watched for
+its client going away; one that takes longer has a task for that, and costs that much more.
+"""
+
+
+def page(found: dict) -> str:
+    """Return the page of what `run.measured` returned."""
+    cells = [Cell(**cell) for cell in found["cells"]]
+    missing = found["missing"].items()
+    return PAGE.format(
+        **{key: value for key, value in found.items() if key not in ("cells", "missing")},
+        goals=goals(cells),
+        table=table(cells, "minimal-aiohttp"),
+        missing="\n".join(f"- {name} was not measured: {why}" for name, why in missing),
+    )
+
+
+if __name__ == "__main__":
+    Path(sys.argv[2]).write_text(page(json.loads(Path(sys.argv[1]).read_text())))
