@@ -103,7 +103,7 @@ def test_another_digest_than_the_wanted_one_is_a_failure(run, router):
 def test_show_and_card_say_what_there_is(run, router):
     shown = run("artifact", "show", router).stdout
     assert "policy: greedy" in shown
-    assert "quality: ridge" in shown
+    assert "quality: kinds" in shown
     card = run("artifact", "card", router).stdout
     assert card.startswith("# greedy over 2 models")
     assert "| oracle |" in card

@@ -33,7 +33,7 @@ def train(  # noqa: PLR0913 - one parameter per option
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Artifact to write, *.router.", metavar="FOLDER")
     ] = ...,  # type: ignore[assignment]
-    estimator: Annotated[str, typer.Option(help="What predicts quality.")] = "ridge",
+    estimator: Annotated[str, typer.Option(help="What predicts quality.")] = "kinds",
     encoder: Annotated[
         str | None, typer.Option(help="What it reads a prompt with; its own default if missing.")
     ] = None,
