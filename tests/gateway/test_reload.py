@@ -2,6 +2,7 @@ import asyncio
 import os
 
 from polyroute.errors import ConfigError
+from polyroute.gateway import reload
 from polyroute.gateway.reload import PLACE, Reloading
 
 
@@ -113,14 +114,18 @@ def test_what_is_refused_is_refused_as_a_whole_and_says_why():
     asyncio.run(test())
 
 
-def test_a_file_that_changes_is_taken_up(tmp_path):
+def test_a_file_that_changes_is_taken_up(tmp_path, monkeypatch):
+    looked, stamp = [], reload._stamp
+    monkeypatch.setattr(reload, "_stamp", lambda file: looked.append(file) or stamp(file))
+
     async def test():
         file = tmp_path / "polyroute.yaml"
         file.write_text("a")
         old, new = App("old"), App("new")
         new.gate.set()
         async with Server(old, new, file=file, every_s=0.005) as server:
-            await asyncio.sleep(0.03)
+            while len(looked) < 4:
+                await asyncio.sleep(0.005)
             assert server.app.report.done == 0
             other = tmp_path / "new.yaml"
             other.write_text("other")

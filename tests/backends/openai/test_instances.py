@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from polyroute import Budget, ModelCard, Pool, Price, Request, run_episode, stream_episode
-from polyroute.backends.openai import Hedge, Instance, OpenAI
+from polyroute.backends.openai import Hedge, Instance, OpenAI, delivery
 from polyroute.balance.health import Health
 from polyroute.decision import Call
 from polyroute.episode import Finished, Streamed
@@ -254,12 +254,24 @@ def test_the_first_may_still_win():
     assert [lost.instance for lost in trace.final.discarded] == ["b"]
 
 
-def test_a_hedge_that_does_not_fit_into_the_budget_is_not_made():
+@pytest.fixture
+def considered(monkeypatch):
+    """Return a list that grows whenever a hedge was made, or was not."""
+    seen, hedge = [], delivery._Race._hedge
+
+    def note(race, place):
+        hedge(race, place)
+        seen.append(place)
+
+    monkeypatch.setattr(delivery._Race, "_hedge", note)
+    return seen
+
+
+def test_a_hedge_that_does_not_fit_into_the_budget_is_not_made(considered):
     async def test(backend, a, b):
         a.faults = ["hang"]
         asked = asyncio.create_task(ask(backend, usd=Decimal("0.0002")))
-        await a.began.wait()
-        await asyncio.sleep(0.1)
+        await until(lambda: considered)
         a.gate.set()
         return await asked, b.calls
 
@@ -267,13 +279,12 @@ def test_a_hedge_that_does_not_fit_into_the_budget_is_not_made():
     assert (trace.answer, trace.usd, calls) == ("a", USD, 0)
 
 
-def test_no_more_than_the_allowed_share_is_hedged():
+def test_no_more_than_the_allowed_share_is_hedged(considered):
     async def test(backend, a, b, c):
         for each in (a, b, c):
             each.faults = ["hang"] * 100
         asked = [asyncio.create_task(ask(backend)) for _ in range(30)]
-        await until(lambda: a.calls + b.calls + c.calls >= 30)
-        await asyncio.sleep(0.2)
+        await until(lambda: len(considered) >= 30)
         for each in (a, b, c):
             each.gate.set()
         traces = await asyncio.gather(*asked)
