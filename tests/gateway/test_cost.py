@@ -11,7 +11,8 @@ import pytest
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "gateway" / "run.py"
 
 MOST = 9.5
-"""Times the CPU of a server that checks a key and forwards: 7.0 and 8.4 measured, 35 % above the first."""
+"""Times the CPU of a server that checks a key and forwards: 7.0 and 8.4 measured,
+35 % above the first."""
 
 
 @pytest.mark.slow
