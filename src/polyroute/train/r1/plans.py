@@ -40,11 +40,11 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             half=True,
         ),
         reinforcement=Reinforcement(
-            steps=24,
+            steps=12,
             questions=5,
             group=8,
             micro_batch=4,  # 8 held 14 GB
-            learning_rate=5e-5,
+            learning_rate=1e-4,
             half=True,
             save_every=4,
         ),

@@ -51,7 +51,7 @@ _GREEDY: JsonObject = {"temperature": 0}
 _ORDER = ("before", "optimum", "sft", "rl")
 """The stages as a reader wants them."""
 
-_UNTRAINED = 40
+_UNTRAINED = 16
 """Questions on which a model is judged before any training: it talks until every limit."""
 
 
