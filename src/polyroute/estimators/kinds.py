@@ -8,7 +8,7 @@ card's quality is a mean over hundreds of questions and not a weight for every w
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,8 +62,8 @@ class Kinds:
 
     References
     ----------
-    The best model by task is the router of LLMRouterBench's "Max Expert", which is told the task
-    of the question that it routes; this one has to guess it. Indicators as targets of a linear
+    The best model by data set is "Max Expert" of LLMRouterBench, arXiv:2601.07206, which is told
+    what it routes; this one has to guess it. Indicators as targets of a linear
     regression: Hastie, Tibshirani and Friedman, *The Elements of Statistical Learning*,
     section 4.2.
 
@@ -155,7 +155,10 @@ class Kinds:
     def state(self) -> State:
         """Return the encoder's state, the ridge, and the means by kind where there are kinds."""
         learned, text = fitted(self._learned, self), self._text.state()
-        own = {"weights_DK": learned.weights_DK, "intercepts_K": learned.intercepts_K}
+        own: dict[str, NDArray[Any]] = {
+            "weights_DK": learned.weights_DK,
+            "intercepts_K": learned.intercepts_K,
+        }
         if learned.means_KM is not None:
             own["means_KM"] = learned.means_KM
         return State(

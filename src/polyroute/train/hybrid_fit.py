@@ -85,7 +85,7 @@ def best_relaxation(weak: Sequence[FloatArray], strong: Sequence[FloatArray]) ->
 
     References
     ----------
-    Hybrid LLM, arXiv:2404.14618, section 3.3, equation 3.
+    Hybrid LLM, arXiv:2404.14618, the router r_trans.
     """
     gaps = [
         np.clip(-(b[:, None] - a[None, :]).ravel(), 0, 1) for b, a in zip(weak, strong, strict=True)
