@@ -56,7 +56,7 @@ def page(browser):
         context = browser.new_context(viewport=size, **more)
         contexts.append(context)
         opened = context.new_page()
-        opened.set_default_timeout(15_000)
+        opened.set_default_timeout(120_000)  # a loaded machine is slow, not wrong
         opened.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else 0)
         opened.on("pageerror", lambda error: said.append(str(error)))
         opened.add_init_script(
