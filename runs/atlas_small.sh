@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Train the tiny router from scratch on the small world: runs/atlas_small.sh [FOLDER] [SEED ...]
+# Roles are fixed: what must be read off the cards is prices, error rates and who is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder="${1:-build/atlas_small}"
+shift || true
+export OMP_NUM_THREADS=1 TRL_EXPERIMENTAL_SILENCE=1
+mkdir -p "$folder"
+for seed in "${@:-0}"; do
+  polyroute train r1 --task '{name: atlas-small, roles: fixed}' --model tiny --recall 0 \
+    --seed "$seed" --folder "$folder/$seed" --out "$folder/$seed.router"
+done
