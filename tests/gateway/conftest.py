@@ -41,6 +41,8 @@ class Upstream:
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
+        self.body = b""
+        """The last one, as it came."""
         self.asked = threading.Event()
         self.cancelled = threading.Event()
         self.url = ""
@@ -78,7 +80,8 @@ class Upstream:
         return runner
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        body = json.loads(await request.read())
+        self.body = await request.read()
+        body = json.loads(self.body)
         self.bodies.append(body)
         model = body["model"]
         if (refused := _refusals(model)) is not None:

@@ -1,8 +1,14 @@
-"""Bodies with fields that few clients send: what goes in goes out, value by value."""
+"""Bodies with fields that few clients send: what goes in goes out.
+
+Byte by byte when it is written as clients write it: without spaces, in UTF-8, numbers in their
+shortest form, `model` and `messages` first, in a message `role` and `content` first. Written
+otherwise, its values are kept.
+"""
 
 import json
 from typing import Any
 
+import orjson
 import pytest
 
 USER = [{"role": "user", "content": "hello"}]
@@ -33,7 +39,7 @@ BODIES: list[dict[str, Any]] = [
                     }
                 ],
             },
-            {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": ""}]},
+            {"role": "tool", "content": [{"type": "text", "text": ""}], "tool_call_id": "c"},
         ]
     },
     {"messages": USER, "tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
@@ -44,17 +50,32 @@ BODIES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("body", BODIES, ids=[str(k) for k in range(len(BODIES))])
-def test_what_goes_in_goes_out_value_by_value(server: Any, body: dict[str, Any]) -> None:
-    said = server.send("POST", "/v1/chat/completions", {"model": "bracket", **body})
+def test_what_goes_in_goes_out_byte_by_byte(server: Any, body: dict[str, Any]) -> None:
+    sent = orjson.dumps({"model": "bracket", **body})
+    said = server.send("POST", "/v1/chat/completions", sent)
     assert said.status_code == 200, said.text
-    sent = {"model": "bracket", **body}
-    arrived = server.upstream.bodies[-1]
-    assert json.dumps(arrived, sort_keys=True) == json.dumps(sent, sort_keys=True)
-    streamed = server.send(
-        "POST", "/v1/chat/completions", {"model": "bracket", "stream": True, **body}
-    )
-    assert streamed.status_code == 200
+    assert server.upstream.body == sent
+    streaming = {"stream": True, "stream_options": {"include_usage": True}}
+    sent = orjson.dumps({"model": "bracket", **body, **streaming})
+    said = server.send("POST", "/v1/chat/completions", sent)
+    assert said.status_code == 200, said.text
+    assert server.upstream.body == sent
+
+
+@pytest.mark.parametrize("body", BODIES, ids=[str(k) for k in range(len(BODIES))])
+def test_written_otherwise_it_goes_out_value_by_value(server: Any, body: dict[str, Any]) -> None:
+    sent = dict(reversed({"model": "bracket", **body}.items()))
+    said = server.send("POST", "/v1/chat/completions", json.dumps(sent, indent=1).encode())
+    assert said.status_code == 200, said.text
+    assert same(server.upstream.bodies[-1], sent)
+    said = server.send("POST", "/v1/chat/completions", {"stream": True, **sent})
+    assert said.status_code == 200, said.text
     arrived = dict(server.upstream.bodies[-1])
     assert arrived.pop("stream") is True
     assert arrived.pop("stream_options") == {"include_usage": True}
-    assert json.dumps(arrived, sort_keys=True) == json.dumps(sent, sort_keys=True)
+    assert same(arrived, sent)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are the same JSON, where `True` is not 1 and 1.0 is not either."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

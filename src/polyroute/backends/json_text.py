@@ -54,9 +54,9 @@ def write(value: Json) -> bytes:
         except TypeError:
             pass  # the standard library writes more: long numbers, halves of surrogate pairs
         else:
-            # what may stand for NaN is looked at once more
-            if b"null" not in text:
-                return text
+            if b"null" in text:  # which may stand for NaN
+                json.dumps(value, allow_nan=False)
+            return text
     return json.dumps(value, allow_nan=False).encode("ascii")
 
 
