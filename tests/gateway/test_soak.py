@@ -1,6 +1,7 @@
 """A soak: every fault that an upstream can have, then a kill; `benchmarks/gateway/soak.py` runs it.
 
-``POLYROUTE_SOAK_S`` says for how many seconds: 20 by default, 180 in CI, 1800 before a release.
+``POLYROUTE_SOAK_S`` says for how many seconds: 20 by default, 180 in CI, 1800 before a release;
+``POLYROUTE_SOAK_PATIENCE``, by how much longer every time limit is on a machine that is busy.
 """
 
 import json
@@ -13,16 +14,18 @@ import pytest
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "gateway" / "soak.py"
 SECONDS = float(os.environ.get("POLYROUTE_SOAK_S", "20"))
+PATIENCE = os.environ.get("POLYROUTE_SOAK_PATIENCE", "1")
 
 
 @pytest.mark.slow
 def test_no_request_is_left_without_an_ending_and_no_bill_is_lost():
     done = subprocess.run(
-        [sys.executable, PROGRAM, "--seconds", str(SECONDS)],
+        [sys.executable, PROGRAM, "--seconds", str(SECONDS), "--patience", PATIENCE],
         stdout=subprocess.PIPE,
-        timeout=SECONDS + 300,
+        timeout=SECONDS + 1500,
         check=False,
     )
+    assert done.stdout, "it said why on its error output"
     said = json.loads(done.stdout)
     assert said["broken"] == []
     assert done.returncode == 0
