@@ -73,7 +73,7 @@ def node() -> Path:
 
 def succeed(command: list[str], **options: Any) -> str:
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, **options
+        command, capture_output=True, text=True, timeout=600, check=False, **options
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
