@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import math
 import os
+import signal
 import socket
 from contextlib import suppress
 from dataclasses import replace
@@ -98,6 +99,7 @@ def serve(
         **transport_options(settings.access, _tls_password(settings)),
     )
     _check_tls(config)
+    _outlive_early_reloads()
     listener = _listen(server.host, server.port, shared=shared)
     _log.info("listening on %s", _url(listener, tls=config.is_ssl))
     _settle_memory()
@@ -117,6 +119,13 @@ def _application(settings: Settings, keys: tuple[str, ...], file: Path | None) -
         file=file,
         every_s=settings.server.reload_every_s,
     )
+
+
+def _outlive_early_reloads() -> None:
+    """Let SIGHUP do nothing until the application that reloads has started: it would kill."""
+    with suppress(AttributeError, ValueError):  # not on every system, and in the main thread only
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def _settle_memory() -> None:
