@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import aiohttp
@@ -76,7 +77,7 @@ def listens(port):
     return True
 
 
-def until(what, seconds=60):
+def until(what, seconds=300):
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not happen"
@@ -90,16 +91,25 @@ class Place:
         self.folder = folder
         self.ports = [free_port() for _ in range(3)]
         self.port = free_port()
-        self.upstreams = [self.start(k) for k in range(3)]
         self.config = folder / "polyroute.yaml"
         self.configure()
         self.log = folder / "log"
+        self.upstreams = [self.start(k) for k in range(3)]
         program = Path(sys.executable).parent / "polyroute"
         with self.log.open("w") as said:
             self.gateway = subprocess.Popen(
                 [program, "serve", "--config", self.config], stdout=said, stderr=subprocess.STDOUT
             )
-        until(lambda: all(map(listens, (*self.ports, self.port))))
+
+    def await_listening(self):
+        until(self.listening)
+        url = f"http://127.0.0.1:{self.port}/health"
+        with urllib.request.urlopen(url, timeout=300) as answer:  # it listens before it is ready
+            assert answer.status == 200
+
+    def listening(self):
+        assert self.gateway.poll() is None, self.log.read_text()
+        return all(map(listens, (*self.ports, self.port)))
 
     def configure(self, balance="round_robin"):
         instances = [
@@ -148,6 +158,7 @@ class Place:
 def place(tmp_path):
     built = Place(tmp_path)
     try:
+        built.await_listening()
         yield built
     finally:
         built.end()
@@ -235,4 +246,4 @@ def test_a_server_that_is_told_to_stop_ends_its_streams_first(place):
 
     streamed = asyncio.run(test())
     assert [(len(text), ending) for text, ending, _ in streamed] == [(20, "done")] * 6
-    assert place.gateway.wait(timeout=30) in (0, -signal.SIGTERM)
+    assert place.gateway.wait(timeout=120) in (0, -signal.SIGTERM)
