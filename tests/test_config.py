@@ -105,7 +105,8 @@ def test_a_file_that_is_no_text_is_refused_with_its_name(tmp_path: Path):
 
 def test_the_built_in_configuration_is_valid():
     built = config.build(config.parse(config.DEFAULT.read_text("utf-8"), name="built-in"))
-    assert built.pool.ids == ("smollm2", "calculator", "geography", "elements", "calendar")
+    specialists = ("calculator", "geography", "elements", "calendar")
+    assert built.pool.ids == ("smollm2", *specialists, "r1-router")
     assert all(card.price is not None for card in built.pool)
 
 

@@ -48,7 +48,7 @@ def fitted(run: Run, result: Result) -> Fitted:
         "task": run.plan.task,
         "base_model": run.plan.model,
         "seed": run.plan.seed,
-        "algorithm": run.plan.reinforcement.algorithm,
+        "algorithm": run.plan.reinforcement.algorithm if "rl" in result.stages else "imitation",
         "prompt": prompt_digest(policy),
         "cards_seen": list(cards.values())[:_CARDS],
         "curve": CsvLog.read(run.folder / "curve.csv"),

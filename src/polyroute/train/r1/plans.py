@@ -23,6 +23,7 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             recall=700,
             imitation=Imitation(steps=1_200),
             reinforcement=Reinforcement(steps=120, questions=16, learning_rate=2e-4),
+            gate=0.75,  # a third of the traces ask at random, and one sample of that has no retry
             judged=200,
         )
     return RunPlan(
@@ -48,7 +49,6 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             half=True,
             save_every=4,
         ),
-        gate=0.7,  # two rounds of imitation, 80 steps: two more to .85 are another hour
         judged=64,
         turn_tokens=64,
     )
