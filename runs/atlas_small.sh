@@ -8,6 +8,6 @@ shift || true
 export OMP_NUM_THREADS=1 TRL_EXPERIMENTAL_SILENCE=1
 mkdir -p "$folder"
 for seed in "${@:-0}"; do
-  polyroute train r1 --task '{name: atlas-small, roles: fixed}' --model tiny --recall 0 \
+  polyroute train r1 --task '{name: atlas-small, roles: fixed}' --model tiny --recall 0 --imitate 600 \
     --seed "$seed" --folder "$folder/$seed" --out "$folder/$seed.router"
 done

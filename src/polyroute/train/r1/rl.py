@@ -165,7 +165,7 @@ def _arguments(recipe: Reinforcement, folder: Path) -> Any:  # noqa: ANN401
         num_generations=max(2, recipe.group),
         max_completion_length=None,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type="linear",  # or the last batches leave their noise in the weights
+        lr_scheduler_type="constant",
         max_grad_norm=recipe.max_grad_norm,
         beta=0.0 if recipe.algorithm == "ppo" else recipe.kl,
         epsilon=recipe.clip,
