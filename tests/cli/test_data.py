@@ -105,6 +105,15 @@ def test_from_records_makes_a_table_of_what_was_asked(run, tmp_path):
     assert table.responses.score[table.texts.index("b heard: two?")] == 1
 
 
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from polyroute.cli import main
+main()
+"""
+"""What a shell starts in the background ignores ctrl-c, and so does what that starts."""
+
+
 @pytest.fixture
 def questions(tmp_path):
     path = tmp_path / "questions.jsonl"
@@ -142,7 +151,7 @@ def test_collect_needs_a_metric_that_exists(run, questions, tmp_path):
 def test_ctrl_c_keeps_every_answer_that_came(configure, card, tmp_path, questions):
     pool = [card("quick"), card("slow", latency_s="says:slowly")]
     config = configure(pool=pool, policy={"name": "fixed", "model": "quick"}, policies={})
-    command = [sys.executable, "-c", "from polyroute.cli import main; main()", "data", "collect"]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "data", "collect"]
     command += [questions, "-o", tmp_path / "c", "--metric", "contains", "--config", config]
     path = tmp_path / "c.responses.jsonl"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

@@ -74,7 +74,8 @@ def test_a_cancelled_episode_leaves_a_cancelled_record(run, configure, card, tmp
 @pytest.mark.slow
 def test_an_interrupt_is_exit_code_130_and_a_cancelled_record(configure, card, tmp_path):
     path = configure(pool=[card("a"), card("b", latency_s="says:slowly")])
-    program = "from polyroute.cli import main; main()"
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heard}; from polyroute.cli import main; main()"
     asking = subprocess.Popen(
         [sys.executable, "-c", program, "ask", "-c", str(path), "-p", "b", "hello"],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
