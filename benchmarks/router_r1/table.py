@@ -237,6 +237,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=400, help="questions of train that the "
                         "learned routers are fitted on, and the best constant chosen")  # fmt: skip
     parser.add_argument("--prompted", type=int, default=0, help="questions for SmolLM2")
+    parser.add_argument("--alone", type=int, help="questions for the pools of one; all by default")
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
     world = world_of(args.runs, args.world)
@@ -253,7 +254,7 @@ def main() -> None:
             played[arm.name] = arm.play()
     played["oracle, whole question"] = oracle(tested, hops=False)
     played["oracle, hop by hop"] = oracle(tested, hops=True)
-    alone = pools_of_one(found, tested)
+    alone = pools_of_one(found, tested[: args.alone])
     mine = next(iter(stages))
     constants = {
         side: best_constant(training, split_first=side == "split") for side in ("whole", "split")
