@@ -82,9 +82,7 @@ class Database:
             connection = self._open()
             months = set(self.months)
             try:
-                with connection.transaction():
-                    key = zlib.crc32(f"polyroute/{self.schema}".encode())
-                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (key,))
+                with self._alone(connection):
                     if not self._ready:
                         migrate(connection, self.schema)
                     yield connection
@@ -101,10 +99,18 @@ class Database:
             if not self._ready:
                 found = version(connection)
                 if found is not None and found < NEWEST:
-                    with self.writing():
-                        pass  # which brings the tables up to date
+                    with self._alone(connection):
+                        migrate(connection, self.schema)
                 self._ready = found is not None
             yield connection if self._ready else None
+
+    @contextmanager
+    def _alone(self, connection: "psycopg.Connection[Row]") -> Iterator[None]:
+        """Hold a transaction in which nobody else writes."""
+        key = zlib.crc32(f"polyroute/{self.schema}".encode())
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (key,))
+            yield
 
     def _open(self) -> "psycopg.Connection[Row]":
         if self._connection is None or self._connection.closed:
