@@ -99,7 +99,7 @@ def imitate(
         max_length=None,
         logging_steps=max(1, recipe.steps // 50),
         save_strategy="no",
-        train_sampling_strategy="group_by_length",  # a quarter less padding
+        train_sampling_strategy="group_by_length",  # or padding is computed
         report_to=[],
         disable_tqdm=True,
         use_cpu=not cuda,
