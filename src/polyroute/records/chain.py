@@ -54,6 +54,20 @@ class Entry:
         """Whether it is neither a record nor what is left of one."""
         return self.record is None and self.purged is None
 
+    def wanted(self, id: str, place: object) -> Record:
+        """Return the record `id` that was looked for in `place`.
+
+        Raises
+        ------
+        RecordError
+            If it was purged, or cannot be read.
+        """
+        if self.purged is not None:
+            raise RecordError(f"the record {id!r} of {place} was purged ({self.purged.at})")
+        if self.record is None:
+            raise RecordError(f"{self.where} of {place} cannot be read: {self.reason}")
+        return self.record
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Break:

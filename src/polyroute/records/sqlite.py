@@ -168,12 +168,7 @@ class SqliteStore:
                 ids = [] if connection is None else connection.execute(newest, (_NEAR,)).fetchall()
                 names = [str(known) for (known,) in ids]
                 raise RecordError(no_such_record(id, names, self.path))
-        entry = _entry(row)
-        if entry.purged is not None:
-            raise RecordError(f"the record {id!r} in {self.path} was purged ({entry.purged.at})")
-        if entry.record is None:
-            raise RecordError(f"{entry.where} of {self.path} cannot be read: {entry.reason}")
-        return entry.record
+        return _entry(row).wanted(id, self.path)
 
     def list(
         self, *, limit: int | None = 20, status: Status | None = None, policy: str | None = None

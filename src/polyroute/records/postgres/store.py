@@ -184,12 +184,7 @@ class PostgresStore:
             row = connection.execute(query, place).fetchone()
         if row is None:
             raise RecordError(f"the record {id!r} of {self._place} is gone; run verify")
-        entry = entry_of(row)
-        if entry.purged is not None:
-            raise RecordError(f"the record {id!r} of {self._place} was purged ({entry.purged.at})")
-        if entry.record is None:
-            raise RecordError(f"{entry.where} of {self._place} cannot be read: {entry.reason}")
-        return entry.record
+        return entry_of(row).wanted(id, self._place)
 
     def list(
         self, *, limit: int | None = 20, status: Status | None = None, policy: str | None = None
