@@ -61,8 +61,10 @@ class Sparse:
     def __matmul__(self, weights_DM: NDArray[Any]) -> NDArray[np.float64]:
         """Return the product with a dense matrix or vector of D rows."""
         gathered = weights_DM[self.columns] * self.values.reshape(-1, *[1] * (weights_DM.ndim - 1))
+        filled = self.starts[1:] > self.starts[:-1]  # `reduceat` has no sum of nothing
+        if filled.all():
+            return np.add.reduceat(gathered, self.starts[:-1], axis=0).astype(np.float64)
         out = np.zeros((len(self), *weights_DM.shape[1:]))
-        filled = np.diff(self.starts) > 0  # `reduceat` has no sum of nothing
         if filled.any():
             out[filled] = np.add.reduceat(gathered, self.starts[:-1][filled], axis=0)
         return out

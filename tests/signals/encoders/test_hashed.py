@@ -1,15 +1,18 @@
 """Hashed n-grams, against a plain count in a dictionary."""
 
 import math
+import re
 import zlib
 from collections import Counter
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from polyroute.errors import ConfigError
-from polyroute.signals.encoders.grams import CHARACTERS
+from polyroute.signals.encoders.grams import CHARACTERS, words
 from polyroute.signals.encoders.hashed import Hashed
 
 MASK = 2**64 - 1
@@ -32,6 +35,31 @@ def test_words_and_pairs_are_counted_as_by_hand(bits):
     found = Hashed(bits=bits).encode(["To be, or not to be! To be."])
     assert found.columns.tolist() == sorted(expected)
     np.testing.assert_allclose(found.values, [expected[k] for k in sorted(expected)], rtol=1e-6)
+
+
+def test_runs_of_two_and_three_words_are_counted_as_by_hand():
+    words = ["one", "rüde", "cat", "one", "rüde", "cat"]
+    pairs, triples = (list(zip(*(words[k:] for k in range(n)), strict=False)) for n in (2, 3))
+    expected = by_hand([" ".join(run) for run in [*pairs, *triples]], 16)
+    found = Hashed(bits=16, of_words=(2, 3)).encode(["One rüde cat, one RÜDE cat"])
+    assert found.columns.tolist() == sorted(expected)
+    np.testing.assert_allclose(found.values, [expected[k] for k in sorted(expected)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [8, 18])
+def test_a_row_is_the_same_alone_and_in_company(bits):
+    texts = ["red car " * 9, "", "?", "a long way to Tipperary", "red bus"]
+    together = Hashed(bits=bits).encode(texts)
+    for n, text in enumerate(texts):
+        alone, row = Hashed(bits=bits).encode([text]), together.rows(np.array([n]))
+        assert alone.columns.tolist() == row.columns.tolist()
+        assert alone.values.tolist() == row.values.tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(max_codepoint=200)))
+def test_words_are_two_or_more_word_characters_in_ascii_as_elsewhere(text):
+    assert words(text) == re.findall(r"\b\w\w+\b", text.lower())
 
 
 def test_characters_are_counted_as_by_hand():

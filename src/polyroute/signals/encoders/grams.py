@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
@@ -22,7 +23,9 @@ __all__ = [
 CHARACTERS = "\x1f"
 """Begins every character n-gram, so that ``"an"`` the word and ``"an"`` the piece stay apart."""
 
-_WORD = re.compile(r"\b\w\w+\b")
+_WORD = re.compile(r"\w\w+")
+_BLANK: Final = bytes(k if chr(k).isalnum() or k == ord("_") else ord(" ") for k in range(256))
+"""Every ASCII character that stands in no word becomes a space."""
 _SPACES = re.compile(r"\s\s+")
 
 
@@ -64,6 +67,9 @@ def words(text: str) -> list[str]:
     >>> words("What's a Café in 1999?")
     ['what', 'café', 'in', '1999']
     """
+    if text.isascii():  # twice as fast
+        spaced = text.lower().encode().translate(_BLANK).decode()
+        return [word for word in spaced.split() if len(word) > 1]
     return _WORD.findall(text.lower())
 
 

@@ -5,22 +5,24 @@ process and every version, so that a head trained on one machine works on anothe
 in the standard library; a multiplication spreads what it leaves regular.
 """
 
-import math
-import zlib
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Self
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
 
 from polyroute.errors import ConfigError
 from polyroute.protocols import State
-from polyroute.signals.encoders.grams import bounded, check_range, grams, unit_rows
+from polyroute.signals.encoders.grams import bounded, check_range, grams, words
 from polyroute.sparse import Sparse
 
 __all__ = ["Hashed"]
 
-_BITS = 2**64 - 1
-_SIGN = 1 << 32
-_MULTIPLIER = 0x9E3779B97F4A7C15
+_SIGN = np.uint64(1 << 32)
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio: multiplying by it spreads neighbours apart (Knuth, The Art of
 Computer Programming 3, section 6.4)."""
 
@@ -92,10 +94,17 @@ class Hashed:
 
     def encode(self, texts: Sequence[str]) -> Sparse:
         """Return the rows of `texts`, shape (N, 2^bits)."""
-        return unit_rows(
-            [self._row(bounded(text, self._most_characters)) for text in texts],
-            width=1 << self._bits,
-        )
+        counts = [Counter(self._codes(bounded(text, self._most_characters))) for text in texts]
+        sizes = [len(count) for count in counts]
+        length = sum(sizes)
+        mixed = np.fromiter(chain.from_iterable(counts), np.uint64, length) * _MULTIPLIER
+        weights = np.fromiter(chain.from_iterable(c.values() for c in counts), float, length)
+        if self._sublinear:
+            weights = 1 + np.log(weights)
+        weights[mixed & _SIGN > 0] *= -1
+        rows = np.repeat(np.arange(len(texts)), sizes)
+        cells = rows << self._bits | (mixed >> np.uint64(64 - self._bits)).astype(np.int64)
+        return self._unit_rows(cells, weights, len(texts))
 
     def state(self) -> State:
         """Return an empty state."""
@@ -106,14 +115,41 @@ class Hashed:
         del state
         return self
 
-    def _row(self, text: str) -> dict[int, float]:
-        """Column -> value of one text, not scaled yet."""
-        terms = grams(text, of_words=self._of_words, of_characters=self._of_characters)
-        row: dict[int, float] = {}
-        shift, sublinear = 64 - self._bits, self._sublinear
-        for code, count in Counter(map(zlib.crc32, map(str.encode, terms))).items():
-            mixed = code * _MULTIPLIER & _BITS
-            weight = 1 + math.log(count) if sublinear and count > 1 else float(count)
-            column = mixed >> shift
-            row[column] = row.get(column, 0.0) + (-weight if mixed & _SIGN else weight)
-        return row
+    def _codes(self, text: str) -> list[int]:
+        """CRC-32 of every n-gram, as often as it occurs."""
+        codes: list[int] = []
+        if self._of_words:
+            shortest, longest = self._of_words
+            parts = [word.encode() for word in words(text)]
+            spaced = [b" " + part for part in parts]
+            ending = list(map(crc32, parts))
+            for n in range(1, longest + 1):
+                if n > 1:  # a checksum can be carried on: that of "red car" from that of "red"
+                    ending = list(map(crc32, spaced[n - 1 :], ending))
+                if n >= shortest:
+                    codes += ending
+        if self._of_characters:
+            pieces = grams(text, of_words=None, of_characters=self._of_characters)
+            codes += map(crc32, map(str.encode, pieces))
+        return codes
+
+    def _unit_rows(
+        self, cells: NDArray[np.int64], weights: NDArray[np.float64], count: int
+    ) -> Sparse:
+        """Add up what fell into one cell (row, then column), and scale rows to length 1."""
+        order = cells.argsort(kind="stable")
+        cells, values = cells[order], weights[order]
+        if (cells[1:] == cells[:-1]).any():  # two terms in one column
+            first = np.flatnonzero(np.concatenate([[True], cells[1:] != cells[:-1]]))
+            cells, values = cells[first], np.add.reduceat(values, first)
+        rows = cells >> self._bits
+        length = np.sqrt(np.bincount(rows, values * values, count))[rows]
+        if not length.all():  # all that a text has cancelled out
+            left = length > 0
+            cells, values, length = cells[left], values[left], length[left]
+        return Sparse(
+            starts=cells.searchsorted(np.arange(count + 1) << self._bits),
+            columns=cells & ((1 << self._bits) - 1),
+            values=(values / length).astype(np.float32),
+            width=1 << self._bits,
+        )
