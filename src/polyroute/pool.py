@@ -207,6 +207,7 @@ class Pool(Sequence[ModelCard]):
 
     def __init__(self, cards: Iterable[ModelCard]) -> None:
         self._cards = tuple(cards)
+        self._ids = tuple(card.id for card in self._cards)
         if not self._cards:
             raise ConfigError("a pool needs one card or more, got none")
         self._index: dict[str, int] = {}
@@ -248,7 +249,7 @@ class Pool(Sequence[ModelCard]):
     @property
     def ids(self) -> tuple[str, ...]:
         """All ids, in pool order."""
-        return tuple(card.id for card in self._cards)
+        return self._ids
 
     @property
     def candidates(self) -> "Pool":

@@ -15,7 +15,8 @@ POOL = Pool(ModelCard(id=name) for name in "ab")
 
 
 def loss(network, x_ND, target_NM, seen_NM):
-    error_NM = np.where(seen_NM > 0, network.output(x_ND) - target_NM, 0.0)
+    hidden_NH = np.maximum(x_ND @ network.w_DH + network.b_H, 0)
+    error_NM = np.where(seen_NM > 0, hidden_NH @ network.w_HM + network.b_M - target_NM, 0.0)
     return 0.5 * (error_NM**2).sum() / seen_NM.sum()
 
 

@@ -12,7 +12,7 @@ from typing import Self, TypeAlias
 import numpy as np
 
 from polyroute.errors import ConfigError, MissingExtraError
-from polyroute.estimators._text import Text, dense
+from polyroute.estimators._text import Lines, Text, dense
 from polyroute.protocols import Encoder, FloatArray, State
 from polyroute.types import Request
 
@@ -53,6 +53,10 @@ class Projection:
     def __call__(self, requests: Sequence[Request]) -> FloatArray:
         """Return one row per request, shape (N, D)."""
         return np.asarray(dense(self._text.encode(requests)) * self._scale)
+
+    def lines(self, weights_DL: FloatArray, bias_L: FloatArray) -> Lines:
+        """Return L linear functions of the rows, to be served as one product."""
+        return self._text.lines(weights_DL * self._scale, bias_L)
 
     def state(self) -> State:
         """Return the directions, the scale and the encoder's state."""
@@ -95,6 +99,8 @@ class Span:
 
     def target(self, fraction: FloatArray) -> FloatArray:
         """Return the number that a fraction of the span stands for."""
+        if self.low == 0 and self.high == 1:
+            return fraction
         return np.asarray(self.low + (self.high - self.low) * fraction)
 
 
@@ -156,7 +162,10 @@ def minimise(
 
 def sigmoid(x: FloatArray) -> FloatArray:
     """Return 1 / (1 + exp(-x)), without overflow."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)))
+    chance = np.tanh(0.5 * x)
+    chance += 1
+    chance *= 0.5
+    return chance
 
 
 def softplus(x: FloatArray) -> FloatArray:
@@ -166,7 +175,6 @@ def softplus(x: FloatArray) -> FloatArray:
 
 def unit_rows(rows_ND: FloatArray) -> FloatArray:
     """Return the rows scaled to length 1; a row of zeros stays."""
-    length_N1 = np.linalg.norm(rows_ND, axis=1, keepdims=True)
-    unit_ND = np.zeros_like(rows_ND)
-    np.divide(rows_ND, length_N1, out=unit_ND, where=length_N1 > 0)
-    return unit_ND
+    length_N1 = np.sqrt((rows_ND * rows_ND).sum(axis=1, keepdims=True))
+    length_N1[length_N1 == 0] = 1
+    return np.asarray(rows_ND / length_N1)

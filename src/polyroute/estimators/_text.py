@@ -4,7 +4,8 @@ The one decision here: an estimator owns its encoder. It fits it, stores what it
 own state, and reads the prompt (the last user message) and nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +18,7 @@ from polyroute.signals.encoders.tfidf import TfIdf
 from polyroute.sparse import Sparse
 from polyroute.types import Request
 
-__all__ = ["Text", "default_encoder", "dense", "product"]
+__all__ = ["Lines", "Text", "default_encoder", "dense", "product"]
 
 _SLICE = 256
 """Rows that are multiplied at a time."""
@@ -65,7 +66,13 @@ class Text:
 
     def encode(self, requests: Sequence[Request]) -> Features:
         """Return the features of `requests`, shape (N, D) or (N, dimensions)."""
-        return self._projected(self._encoder.encode([request.prompt for request in requests]))
+        return self._projected(self._raw(requests))
+
+    def lines(self, weights_KL: FloatArray, bias_L: FloatArray) -> "Lines":
+        """Return L linear functions of what `encode` returns, to be served as one product."""
+        if self._projection_DK is not None:
+            weights_KL = self._projection_DK @ weights_KL
+        return Lines(self._raw, weights_KL.astype(np.float32), bias_L)
 
     def state(self) -> State:
         """Return the encoder's state and the projection."""
@@ -81,10 +88,29 @@ class Text:
         self._projection_DK = state.arrays.get("projection_DK")
         return self
 
+    def _raw(self, requests: Sequence[Request]) -> Features:
+        return self._encoder.encode([request.prompt for request in requests])
+
     def _projected(self, raw: Features) -> Features:
         if self._projection_DK is None:
             return raw
         return product(raw, self._projection_DK).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines:
+    """Linear functions of projected features, on the features before the projection."""
+
+    features: Callable[[Sequence[Request]], Features]
+    weights: NDArray[np.float32]
+    """Shape (D, L)."""
+    bias: FloatArray
+    """Shape (L,)."""
+
+    def __call__(self, requests: Sequence[Request]) -> FloatArray:
+        """Return the values, shape (N, L)."""
+        value_NL: FloatArray = product(self.features(requests), self.weights) + self.bias
+        return value_NL
 
 
 def product(x_ND: Features, weights_DM: NDArray[np.float32]) -> NDArray[Any]:

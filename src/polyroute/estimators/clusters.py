@@ -23,7 +23,7 @@ from polyroute.estimators._columns import (
     place,
     shrunk_means,
 )
-from polyroute.estimators._text import Text, dense
+from polyroute.estimators._text import Lines, Text, dense
 from polyroute.pool import Pool
 from polyroute.protocols import Encoder, FloatArray, Method, State
 from polyroute.types import Request
@@ -97,6 +97,7 @@ class Clusters:
         self._strength = strength
         self._seed = seed
         self._map: _Map | None = None
+        self._distance: Lines | None = None
 
     def fit(self, requests: Sequence[Request], target_NM: FloatArray, pool: Pool) -> Self:
         """Find the clusters, and every card's mean in each."""
@@ -108,6 +109,7 @@ class Clusters:
         effect_C = _means_by(cluster_N, surplus_NM, len(centres_CD), self._strength)
         bare = _Map(centres=centres_CD, effects=effect_C)
         self._map = bare.with_cards(cluster_N, target_NM, pool.ids, self._strength)
+        self._distance = _lines(self._text, centres_CD)
         return self
 
     def onboard(self, requests: Sequence[Request], target_NM: FloatArray, pool: Pool) -> Self:
@@ -131,7 +133,7 @@ class Clusters:
         """
         known = fitted(self._map, self)
         target_NM = check(requests, target_NM, pool)
-        cluster_N = _distances(dense(self._text.encode(requests)), known.centres).argmin(axis=1)
+        cluster_N = fitted(self._distance, self)(requests).argmin(axis=1)
         wider = copy(self)
         wider._map = known.with_cards(cluster_N, target_NM, pool.ids, self._strength)
         return wider
@@ -139,9 +141,9 @@ class Clusters:
     def predict(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
         """Return the means of the nearest clusters, shape (N, len(pool))."""
         known = fitted(self._map, self)
-        distance_NC = _distances(dense(self._text.encode(requests)), known.centres)
-        order_NC = np.argsort(distance_NC, axis=1, kind="stable")[:, : self._nearest]
-        return place(known.means[order_NC].mean(axis=1), known.ids, pool)
+        distance_NC = fitted(self._distance, self)(requests)
+        near_NK = distance_NC.argsort(axis=1, kind="stable")[:, : self._nearest]
+        return place(known.means[near_NK].sum(axis=1) / near_NK.shape[1], known.ids, pool)
 
     def state(self) -> State:
         """Return the encoder's state, the centres and the means."""
@@ -164,6 +166,7 @@ class Clusters:
             means=state.arrays["means_CM"],
             ids=tuple(state.values["cards"]),
         )
+        self._distance = _lines(self._text, self._map.centres)
         return self
 
 
@@ -208,6 +211,11 @@ def _distances(x_ND: FloatArray, centres_CD: FloatArray) -> FloatArray:
     """Return squared distances less the length of x, which is the same for every centre."""
     distance_NC: FloatArray = (centres_CD**2).sum(axis=1) - 2 * x_ND @ centres_CD.T
     return distance_NC
+
+
+def _lines(text: Text, centres_CD: FloatArray) -> Lines:
+    """Return the same `_distances` as functions of what the encoder says."""
+    return text.lines(-2 * centres_CD.T, (centres_CD**2).sum(axis=1))
 
 
 def _means_by(

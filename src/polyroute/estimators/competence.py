@@ -98,6 +98,7 @@ class Competence:
         empty = np.zeros((0, 0))
         self._centres_KD, self._hits_MK, self._mass_MK = empty, empty, empty
         self._skill_means_K = np.zeros(0)
+        self._learned_MK = empty
 
     def fit(self, requests: Sequence[Request], target_NM: FloatArray, pool: Pool) -> Self:
         """Find the skills, count, and return self.
@@ -120,6 +121,7 @@ class Competence:
             self._mass_MK.sum(axis=0) + self._strength
         )
         self._ids = pool.ids
+        self._learned_MK = self._competence_MK()
         return self
 
     def observe(self, card_id: str, requests: Sequence[Request], outcome_N: FloatArray) -> Self:
@@ -153,6 +155,7 @@ class Competence:
         column = np.arange(len(ids)) == ids.index(card_id)
         self._hits_MK = self._hits_MK + np.outer(column, np.nan_to_num(unit_N) @ weight_NK)
         self._mass_MK = self._mass_MK + np.outer(column, ~np.isnan(unit_N) @ weight_NK)
+        self._learned_MK = self._competence_MK()
         return self
 
     def predict(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
@@ -165,7 +168,10 @@ class Competence:
         """
         ids = fitted(self._ids, self)
         weight_NK = self._weights(unit_rows(self._projection(requests)))
-        predicted_NM = place(self._span.target(weight_NK @ self._competence_MK().T), ids, pool)
+        known_NM = self._span.target(weight_NK @ self._learned_MK.T)
+        predicted_NM = place(known_NM, ids, pool)
+        if pool.ids == ids:
+            return predicted_NM
         for j, card in enumerate(pool):
             if card.id not in ids:
                 predicted_NM[:, j] = weight_NK @ self._declared_K(card)
@@ -184,7 +190,7 @@ class Competence:
         ids = fitted(self._ids, self)
         if card_id not in ids:
             raise ConfigError(f"{card_id!r} was never observed; observed: {', '.join(ids)}")
-        return np.array(self._competence_MK()[ids.index(card_id)])
+        return np.array(self._learned_MK[ids.index(card_id)])
 
     def state(self) -> State:
         """Return the counts, the centres of the skills and the question space."""
@@ -213,6 +219,7 @@ class Competence:
         self._skill_means_K = state.arrays["skill_means"]
         self._span = Span(*state.values["span"])
         self._ids = tuple(state.values["ids"])
+        self._learned_MK = self._competence_MK()
         return self
 
     def _centres(self, rows_ND: FloatArray) -> FloatArray:

@@ -12,6 +12,7 @@ import numpy as np
 from polyroute.errors import ConfigError
 from polyroute.estimators._columns import check, fitted, inner, nested, place
 from polyroute.estimators._latent import Parameters, Projection, minimise, unit_rows
+from polyroute.estimators._text import Lines
 from polyroute.pool import Pool
 from polyroute.protocols import Encoder, FloatArray, Method, State
 from polyroute.types import Request
@@ -106,6 +107,8 @@ class Contrastive:
         self._seed = seed
         self._ids: tuple[str, ...] | None = None
         self._learned: dict[str, FloatArray] = {}
+        self._lines: Lines | None = None
+        self._scaled_KM: FloatArray = np.empty((0, 0))
 
     def fit(self, requests: Sequence[Request], target_NM: FloatArray, pool: Pool) -> Self:
         """Learn the projection and the cards' vectors; return self.
@@ -134,8 +137,10 @@ class Contrastive:
         level_D = _level(rows_ND, target_NM)
         self._learned["level"] = level_D
         above_NM = target_NM - (rows_ND @ level_D[:-1] + level_D[-1])[:, np.newaxis]
-        self._learned["line"] = _line(self._cosine(rows_ND), above_NM)
+        cosine_NM = unit_rows(rows_ND @ self._learned["text"]) @ unit_rows(self._learned["card"]).T
+        self._learned["line"] = _line(cosine_NM, above_NM)
         self._ids = tuple(pool[int(m)].id for m in seen_M)
+        self._lines = self._served()
         return self
 
     def predict(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
@@ -147,10 +152,9 @@ class Contrastive:
             Before `fit` or `restore`.
         """
         ids = fitted(self._ids, self)
-        level_D, line_M = self._learned["level"], self._learned["line"]
-        rows_ND = self._projection(requests)
-        level_N1 = (rows_ND @ level_D[:-1] + level_D[-1])[:, np.newaxis]
-        return place(level_N1 + line_M[1:] + line_M[0] * self._cosine(rows_ND), ids, pool)
+        value_NL = fitted(self._lines, self)(requests)
+        above_NM = unit_rows(value_NL[:, :-1]) @ self._scaled_KM + self._learned["line"][1:]
+        return place(value_NL[:, -1:] + above_NM, ids, pool)
 
     def state(self) -> State:
         """Return the projection, the cards' vectors, the line, and the question space."""
@@ -166,11 +170,15 @@ class Contrastive:
         self._projection.restore(inner("projection", state, state.values["projection"]))
         self._learned = {name: state.arrays[name] for name in _LEARNED}
         self._ids = tuple(state.values["ids"])
+        self._lines = self._served()
         return self
 
-    def _cosine(self, rows_ND: FloatArray) -> FloatArray:
-        cosine_NM = unit_rows(rows_ND @ self._learned["text"]) @ unit_rows(self._learned["card"]).T
-        return np.asarray(cosine_NM)
+    def _served(self) -> Lines:
+        """Return what is linear in the text: the question's vector, and its level."""
+        p = self._learned
+        weights_DL = np.column_stack([p["text"], p["level"][:-1]])
+        self._scaled_KM = p["line"][0] * unit_rows(p["card"]).T
+        return self._projection.lines(weights_DL, np.append(np.zeros(self._width), p["level"][-1]))
 
 
 _LEARNED = ("text", "card", "level", "line")

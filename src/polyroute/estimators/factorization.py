@@ -19,6 +19,7 @@ from polyroute.estimators._latent import (
     sigmoid,
     softplus,
 )
+from polyroute.estimators._text import Lines
 from polyroute.pool import Pool
 from polyroute.protocols import Encoder, FloatArray, Method, State
 from polyroute.types import Request
@@ -91,6 +92,7 @@ class Factorization:
         self._ids: tuple[str, ...] | None = None
         self._span = Span(0.0, 1.0)
         self._learned: dict[str, FloatArray] = {}
+        self._lines: Lines | None = None
 
     def fit(self, requests: Sequence[Request], target_NM: FloatArray, pool: Pool) -> Self:
         """Find the vectors of the cards and the projection of the texts; return self.
@@ -121,6 +123,7 @@ class Factorization:
 
         self._learned = minimise(objective, start, steps=self._steps)
         self._ids = tuple(pool[int(m)].id for m in seen_M)
+        self._lines = self._served()
         return self
 
     def predict(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
@@ -132,8 +135,7 @@ class Factorization:
             Before `fit` or `restore`.
         """
         ids = fitted(self._ids, self)
-        p = self._learned
-        chance_NM = sigmoid(self._projection(requests) @ p["text"] @ p["card"].T + p["bias"])
+        chance_NM = sigmoid(fitted(self._lines, self)(requests))
         return place(self._span.target(chance_NM), ids, pool)
 
     def state(self) -> State:
@@ -155,7 +157,13 @@ class Factorization:
         self._learned = {name: state.arrays[name] for name in ("card", "text", "bias")}
         self._span = Span(*state.values["span"])
         self._ids = tuple(state.values["ids"])
+        self._lines = self._served()
         return self
+
+    def _served(self) -> Lines:
+        """Return the log-odds of the cards."""
+        p = self._learned
+        return self._projection.lines(p["text"] @ p["card"].T, p["bias"])
 
 
 def _loss(

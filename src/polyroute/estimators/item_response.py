@@ -20,6 +20,7 @@ from polyroute.estimators._latent import (
     sigmoid,
     softplus,
 )
+from polyroute.estimators._text import Lines
 from polyroute.pool import Pool
 from polyroute.protocols import Encoder, FloatArray, Method, State
 from polyroute.types import Request
@@ -98,6 +99,7 @@ class ItemResponse:
         self._ids: tuple[str, ...] | None = None
         self._span = Span(0.0, 1.0)
         self._learned: dict[str, FloatArray] = {}
+        self._lines: Lines | None = None
 
     def fit(self, requests: Sequence[Request], target_NM: FloatArray, pool: Pool) -> Self:
         """Find abilities, difficulties and discriminations together; return self.
@@ -130,6 +132,7 @@ class ItemResponse:
         seen_M = np.flatnonzero(observed_NM.any(axis=0))
         self._learned["ability"] = self._learned["ability"][seen_M]
         self._ids = tuple(pool[int(m)].id for m in seen_M)
+        self._lines = self._served()
         return self
 
     def predict(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
@@ -277,13 +280,21 @@ class ItemResponse:
         self._learned = {name: state.arrays[name] for name in _LEARNED}
         self._span = Span(*state.values["span"])
         self._ids = tuple(state.values["ids"])
+        self._lines = self._served()
         return self
 
     def _questions(self, requests: Sequence[Request]) -> tuple[FloatArray, FloatArray]:
         """Return discrimination, shape (N, A), and difficulty, shape (N,)."""
-        p, rows_ND = self._learned, self._projection(requests)
-        a_NA = softplus(rows_ND @ p["discriminate"] + p["discriminate_0"])
-        return a_NA, rows_ND @ p["difficulty"] + p["difficulty_0"]
+        value_NL = fitted(self._lines, self)(requests)
+        return softplus(value_NL[:, :-1]), value_NL[:, -1]
+
+    def _served(self) -> Lines:
+        """Return what is linear in the text: discriminations before softplus, and difficulty."""
+        p = self._learned
+        return self._projection.lines(
+            np.column_stack([p["discriminate"], p["difficulty"]]),
+            np.append(p["discriminate_0"], p["difficulty_0"]),
+        )
 
 
 _LEARNED = ("ability", "discriminate", "discriminate_0", "difficulty", "difficulty_0")

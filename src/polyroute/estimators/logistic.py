@@ -12,6 +12,7 @@ import numpy as np
 
 from polyroute.errors import ConfigError
 from polyroute.estimators._columns import check, fitted
+from polyroute.estimators._latent import sigmoid
 from polyroute.estimators._linear import Fit, LinearHead, Matrix, weighted_ridge
 from polyroute.estimators._text import Text
 from polyroute.pool import Pool
@@ -84,7 +85,7 @@ class Logistic:
     def predict(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
         """Return the chances, between 0 and 1, shape (N, len(pool))."""
         head = fitted(self._head, self)
-        return _chance(head.scores(self._text.encode(requests), pool))
+        return sigmoid(head.scores(self._text.encode(requests), pool))
 
     def state(self) -> State:
         """Return the encoder's state, the weights and the intercepts."""
@@ -94,11 +95,6 @@ class Logistic:
         """Take over what `state` returned."""
         self._head = LinearHead.restored(state, self._text)
         return self
-
-
-def _chance(logit: FloatArray) -> FloatArray:
-    chance: FloatArray = 0.5 * (1 + np.tanh(logit / 2))
-    return chance
 
 
 def _newton(x_ND: Matrix, target_NM: FloatArray, alpha: float) -> Fit:
@@ -118,7 +114,7 @@ def _newton(x_ND: Matrix, target_NM: FloatArray, alpha: float) -> Fit:
     logit_NM = x_ND.times(now.weights) + now.intercepts
     least_M = loss(now, logit_NM)
     for _ in range(_MOST_STEPS):
-        chance_NM = _chance(logit_NM)
+        chance_NM = sigmoid(logit_NM)
         slope_NM = np.maximum(chance_NM * (1 - chance_NM), _CERTAIN / 10)
         working_NM = logit_NM + (aim_NM - chance_NM) / slope_NM
         aimed = weighted_ridge(x_ND, working_NM, seen_NM * slope_NM, alpha, start_DM=now.weights)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from polyroute.errors import ConfigError
 from polyroute.estimators._columns import check, fitted, inner, nested, observed_means, place
-from polyroute.estimators._text import Text, dense
+from polyroute.estimators._text import Lines, Text, dense
 from polyroute.pool import Pool
 from polyroute.protocols import Encoder, FloatArray, Method, State
 from polyroute.types import Request
@@ -100,6 +100,7 @@ class Perceptron:
         self._seed = seed
         self._ids: tuple[str, ...] | None = None
         self._network = _Network(*(np.empty((0, 0)) for _ in _NAMES))
+        self._first: Lines | None = None
         self._centre_D: FloatArray = np.empty(0)
         self._scale = 1.0
 
@@ -116,13 +117,15 @@ class Perceptron:
         network = self._trained(x_ND, surplus_NM, seen_NM)
         self._network = _Network(network.w_DH, network.b_H, network.w_HM, network.b_M + mean_M)
         self._ids = pool.ids
+        self._first = self._served()
         return self
 
     def predict(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
         """Return the predictions, shape (N, len(pool)); not clipped."""
         ids = fitted(self._ids, self)
-        x_ND = (dense(self._text.encode(requests)) - self._centre_D) / self._scale
-        return place(self._network.output(x_ND), ids, pool)
+        hidden_NH = fitted(self._first, self)(requests)
+        np.maximum(hidden_NH, 0, out=hidden_NH)
+        return place(hidden_NH @ self._network.w_HM + self._network.b_M, ids, pool)
 
     def state(self) -> State:
         """Return the encoder's state and the network's weights."""
@@ -141,7 +144,13 @@ class Perceptron:
         self._centre_D = state.arrays["centre_D"]
         self._scale = state.values["scale"]
         self._ids = tuple(state.values["cards"])
+        self._first = self._served()
         return self
+
+    def _served(self) -> Lines:
+        """Return the first layer, with the centre and the scale of the features in it."""
+        weights_DH = self._network.w_DH / self._scale
+        return self._text.lines(weights_DH, self._network.b_H - self._centre_D @ weights_DH)
 
     def _trained(self, x_ND: FloatArray, target_NM: FloatArray, seen_NM: FloatArray) -> "_Network":
         rng = np.random.default_rng(self._seed)
@@ -174,10 +183,6 @@ class _Network:
     def arrays(self) -> tuple[FloatArray, ...]:
         """All weights, in the order of `gradient`."""
         return self.w_DH, self.b_H, self.w_HM, self.b_M
-
-    def output(self, x_ND: FloatArray) -> FloatArray:
-        output_NM: FloatArray = np.maximum(x_ND @ self.w_DH + self.b_H, 0) @ self.w_HM + self.b_M
-        return output_NM
 
     def gradient(
         self, x_ND: FloatArray, target_NM: FloatArray, seen_NM: FloatArray

@@ -13,6 +13,7 @@ import numpy as np
 from polyroute.errors import ConfigError
 from polyroute.estimators._columns import check, fitted, inner, nested, place
 from polyroute.estimators._latent import Parameters, Projection, minimise, sigmoid, softplus
+from polyroute.estimators._text import Lines
 from polyroute.pool import ModelCard, Pool
 from polyroute.protocols import Encoder, FloatArray, Method, State
 from polyroute.types import Request, Usage
@@ -95,6 +96,7 @@ class Ranking:
         self._penalty = penalty
         self._ids: tuple[str, ...] | None = None
         self._learned: dict[str, FloatArray] = {}
+        self._lines: Lines | None = None
 
     def fit(self, requests: Sequence[Request], target_NM: FloatArray, pool: Pool) -> Self:
         """Learn the order of the cards from every pair that answered a question; return self.
@@ -122,6 +124,7 @@ class Ranking:
         score_NM = rows_ND @ self._learned["text"] + self._learned["bias"]
         self._learned["line"] = _line(score_NM, target_NM)
         self._ids = tuple(pool[int(m)].id for m in seen_M)
+        self._lines = self._served()
         return self
 
     def predict(self, requests: Sequence[Request], pool: Pool) -> FloatArray:
@@ -133,9 +136,7 @@ class Ranking:
             Before `fit` or `restore`.
         """
         ids = fitted(self._ids, self)
-        p = self._learned
-        score_NM = self._projection(requests) @ p["text"] + p["bias"]
-        return place(p["line"][0] + p["line"][1] * score_NM, ids, pool)
+        return place(fitted(self._lines, self)(requests), ids, pool)
 
     def state(self) -> State:
         """Return the weights, the line to the target and the question space."""
@@ -151,7 +152,14 @@ class Ranking:
         self._projection.restore(inner("projection", state, state.values["projection"]))
         self._learned = {name: state.arrays[name] for name in ("text", "bias", "line")}
         self._ids = tuple(state.values["ids"])
+        self._lines = self._served()
         return self
+
+    def _served(self) -> Lines:
+        """Return the calibrated scores of the cards."""
+        p = self._learned
+        intercept, slope = p["line"]
+        return self._projection.lines(slope * p["text"], intercept + slope * p["bias"])
 
 
 _Pair = tuple[int, int, FloatArray, FloatArray, float]
