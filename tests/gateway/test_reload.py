@@ -1,9 +1,10 @@
 import asyncio
 import os
+import signal
 
 from polyroute.errors import ConfigError
 from polyroute.gateway import reload
-from polyroute.gateway.reload import PLACE, Reloading
+from polyroute.gateway.reload import PLACE, Early, Reloading
 
 
 class App:
@@ -34,11 +35,13 @@ class App:
 class Server:
     """Drives a reloading application as a server does."""
 
-    def __init__(self, *apps, file=None, every_s=None):
+    def __init__(self, *apps, file=None, every_s=None, early=None):
         self.apps = list(apps)
         self.heard, self.said = asyncio.Queue(), asyncio.Queue()
         self.ended = []
-        self.app = Reloading(self.apps.pop(0), self.renew, end=self.end, file=file, every_s=every_s)
+        self.app = Reloading(
+            self.apps.pop(0), self.renew, end=self.end, file=file, every_s=every_s, early=early
+        )
 
     async def renew(self):
         following = self.apps.pop(0)
@@ -110,6 +113,30 @@ def test_what_is_refused_is_refused_as_a_whole_and_says_why():
             assert await server.app.reload()
             assert await server.ask() == {"app": "good", "refused": None}
             assert server.app.report.to_json()["reloads"] == 1
+
+    asyncio.run(test())
+
+
+def test_a_reload_that_is_asked_for_during_the_start_is_made_after_it():
+    before = signal.getsignal(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)  # before anybody listens
+        early = Early()
+        early.listen()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGHUP, before)
+    assert early.asked
+
+    async def test():
+        old, new = App("old"), App("new")
+        new.gate.set()
+        async with Server(old, new, early=early) as server:
+            while not server.app.report.done:
+                await asyncio.sleep(0)
+            assert (await server.ask())["app"] == "new"
 
     asyncio.run(test())
 

@@ -88,6 +88,27 @@ def test_a_worker_that_dies_is_started_again_and_all_end_together(served):
     until(lambda: not any(map(lives, first | second)))
 
 
+def models(port):
+    """What some worker says that it serves, on a connection of its own."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=120) as answer:
+        return {one["id"] for one in json.load(answer)["data"]}
+
+
+@pytest.mark.slow
+def test_a_worker_that_takes_another_s_place_serves_what_the_others_have_reloaded(served, tmp_path):
+    process, port, log = served
+    config = tmp_path / "polyroute.yaml"
+    config.write_text(config.read_text().replace("small", "other"))
+    process.send_signal(signal.SIGHUP)
+    until(lambda: log.read_text().count("the new configuration serves") == 2)
+    first = children(process.pid)
+    for pid in first:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(children(process.pid) - first) == 2)
+    until(lambda: log.read_text().count("the new configuration serves") == 4)
+    assert all("other" in models(port) and "small" not in models(port) for _ in range(8))
+
+
 @pytest.mark.slow
 def test_workers_end_when_the_one_that_started_them_is_killed(served):
     process, _, _ = served

@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polyroute.types import Json
 
-__all__ = ["PLACE", "Reloading", "Report"]
+__all__ = ["PLACE", "Early", "Reloading", "Report"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,30 @@ class Report:
     def to_json(self) -> dict[str, Json]:
         """Return the JSON form."""
         return {"reloads": self.done, "since": round(self.at, 3), "refused": self.refused}
+
+
+class Early:
+    """A reload that is asked for while there is nothing yet that could be replaced.
+
+    Attributes
+    ----------
+    asked : bool
+        Whether it was: the server then reads its configuration again as soon as it serves.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def listen(self) -> None:
+        """Take note of SIGHUP, which would end the process, also of one that came before."""
+        # not on every system, and in the main thread only
+        with suppress(AttributeError, ValueError):
+            if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+                signal.signal(signal.SIGHUP, self._note)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+    def _note(self, _: int, __: FrameType | None) -> None:
+        self.asked = True
 
 
 class _Generation:
@@ -100,6 +125,8 @@ class Reloading:
     every_s : float, optional
         Look at the file so often, in seconds, and reload when it has changed; `None`: only on
         SIGHUP.
+    early : Early, optional
+        What was asked for before it started.
     """
 
     def __init__(
@@ -110,6 +137,7 @@ class Reloading:
         end: Callable[[], Awaitable[None]] | None = None,
         file: Path | None = None,
         every_s: float | None = None,
+        early: Early | None = None,
     ) -> None:
         self.report = Report()
         self._now = _Generation(app)
@@ -117,6 +145,7 @@ class Reloading:
         self._end = end
         self._file = file
         self._every_s = every_s
+        self._early = early
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._retired: list[_Generation] = []
@@ -174,6 +203,8 @@ class Reloading:
         # not on every system, and in the main thread only
         with suppress(NotImplementedError, RuntimeError, ValueError, AttributeError):
             loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
+        if self._early is not None and self._early.asked:
+            self._spawn(self._reload())
         watching = None
         if self._file is not None and self._every_s is not None:
             watching = asyncio.create_task(self._watch(self._file, self._every_s))

@@ -10,7 +10,6 @@ import ipaddress
 import logging
 import math
 import os
-import signal
 import socket
 from contextlib import suppress
 from dataclasses import replace
@@ -30,7 +29,7 @@ try:
     from polyroute.gateway.access.redacting import Redacting
     from polyroute.gateway.app import Lasting, create_app
     from polyroute.gateway.keeper import Keeper
-    from polyroute.gateway.reload import Reloading
+    from polyroute.gateway.reload import Early, Reloading
     from polyroute.gateway.watch.history import History
     from polyroute.gateway.watch.log import LOGGER as REQUESTS
     from polyroute.gateway.workers import supervise
@@ -89,7 +88,9 @@ def serve(
     if server.workers > 1 and not shared:
         _serve_by_many(settings, file)
         return
-    app = _application(settings, keys, file)
+    early = Early()
+    early.listen()
+    app = _application(settings, keys, file, early)
     config = uvicorn.Config(
         app,
         log_config=_logging(),
@@ -99,7 +100,6 @@ def serve(
         **transport_options(settings.access, _tls_password(settings)),
     )
     _check_tls(config)
-    _outlive_early_reloads()
     listener = _listen(server.host, server.port, shared=shared)
     _log.info("listening on %s", _url(listener, tls=config.is_ssl))
     _settle_memory()
@@ -107,7 +107,9 @@ def serve(
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _application(settings: Settings, keys: tuple[str, ...], file: Path | None) -> ASGIApp:
+def _application(
+    settings: Settings, keys: tuple[str, ...], file: Path | None, early: Early
+) -> ASGIApp:
     """Return an application that can be replaced by that of a new configuration."""
     setup = build(settings)
     keeper = Keeper(setup.records, settings.records.content)
@@ -118,14 +120,8 @@ def _application(settings: Settings, keys: tuple[str, ...], file: Path | None) -
         end=lasting.close,
         file=file,
         every_s=settings.server.reload_every_s,
+        early=early,
     )
-
-
-def _outlive_early_reloads() -> None:
-    """Let SIGHUP do nothing until the application that reloads has started: it would kill."""
-    with suppress(AttributeError, ValueError):  # not on every system, and in the main thread only
-        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def _settle_memory() -> None:
@@ -156,7 +152,8 @@ def _serve_by_many(settings: Settings, file: Path | None) -> None:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind((server.host, port))  # it stays ours while workers come and go
         arguments = {"settings": settings, "port": port, "shared": True, "file": file}
-        supervise(serve, arguments, count=server.workers)
+        watched = server.reload_every_s is not None
+        supervise(serve, arguments, count=server.workers, watched=watched)
 
 
 def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:

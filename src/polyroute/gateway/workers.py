@@ -34,11 +34,19 @@ _LONGEST_PAUSE_S = 30.0
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def supervise(work: Callable[..., None], arguments: Mapping[str, Any], *, count: int) -> None:
+def supervise(
+    work: Callable[..., None],
+    arguments: Mapping[str, Any],
+    *,
+    count: int,
+    watched: bool = False,
+) -> None:
     """Run `work` in `count` processes until this one is told to end.
 
     SIGTERM and SIGINT end them all, gently the first time, at once the second; SIGHUP is handed
-    on. A worker that dies is started again, after a pause that grows while it keeps dying.
+    on. A worker that dies is started again, after a pause that grows while it keeps dying; it is
+    sent SIGHUP when the others may have reloaded, so that all serve the same. SIGHUP is blocked in
+    a process until it unblocks it.
 
     Parameters
     ----------
@@ -48,13 +56,15 @@ def supervise(work: Callable[..., None], arguments: Mapping[str, Any], *, count:
         Its keyword arguments, which can be pickled.
     count : int
         How many processes, 1 or more.
+    watched : bool, default=False
+        Whether processes reload without being told.
 
     Raises
     ------
     SystemExit
         With the status of a worker that ended before any had started well: it has said why.
     """
-    _Supervisor(work, arguments, count).run()
+    _Supervisor(work, arguments, count, reloaded=watched).run()
 
 
 @dataclass(slots=True)
@@ -66,10 +76,19 @@ class _Worker:
     due: float = 0.0
     """When to start it."""
     pause_s: float = 0.5
+    again: bool = False
+    """Whether it takes the place of another."""
 
 
 class _Supervisor:
-    def __init__(self, work: Callable[..., None], arguments: Mapping[str, Any], count: int) -> None:
+    def __init__(
+        self,
+        work: Callable[..., None],
+        arguments: Mapping[str, Any],
+        count: int,
+        *,
+        reloaded: bool,
+    ) -> None:
         self._work = work
         self._arguments = arguments
         self._workers = [_Worker() for _ in range(count)]
@@ -79,6 +98,8 @@ class _Supervisor:
         self._signals: list[int] = []
         self._settled = False
         self._stopping = False
+        self._reloaded = reloaded
+        """Whether workers may serve something newer than the arguments."""
 
     def run(self) -> None:
         wake, told = socket.socketpair()
@@ -129,8 +150,10 @@ class _Supervisor:
                 worker.process = self._processes.Process(
                     target=_live, args=(self._lifeline, self._work, dict(self._arguments))
                 )
-                worker.process.start()
+                _start(worker.process)
                 worker.since = now
+                if worker.again and self._reloaded:
+                    _send(worker.process, signal.SIGHUP)
 
     def _bury_the_dead(self) -> None:
         for worker in self._workers:
@@ -139,6 +162,7 @@ class _Supervisor:
                 continue
             process.join()
             worker.process = None
+            worker.again = True
             if self._stopping:
                 continue
             now = time.monotonic()
@@ -157,12 +181,22 @@ class _Supervisor:
 
     def _hand_on(self, number: int) -> None:
         if number == signal.SIGHUP:
+            self._reloaded = True
             for process in self._running():
                 _send(process, signal.SIGHUP)
             return
         again, self._stopping = self._stopping, True
         for process in self._running():
             _send(process, signal.SIGKILL if again else signal.SIGTERM)
+
+
+def _start(process: BaseProcess) -> None:
+    """Start `process` with SIGHUP blocked: sent before it listens, it waits and does not kill."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _send(process: BaseProcess, number: int) -> None:
