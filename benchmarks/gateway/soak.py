@@ -1,6 +1,7 @@
 """Hours of bad luck in minutes: a gateway before an upstream that fails in every way it can.
 
     python benchmarks/gateway/soak.py [--seconds 180] [--clients 64] [--seed 0] [--patience 1]
+                                      [--pause 0] [--store sqlite]
 
 Two thirds of the time the gateway runs, and is then told to stop; in the last third it is killed in
 the middle, without a warning. Prints the figures as JSON, and on the error output what it is doing;
@@ -13,6 +14,11 @@ whatever becomes of it, nothing that it started runs on. The exit code is 1 when
 - after the kill, the record of every finished request is there, or `trace verify` names it as
   missing; none is half-written.
 
+Memory is read two hundred times, and compared by a line of least squares through the means of ten
+stretches of the second half, over the requests that had ended by then; ``two_errors`` is twice the
+standard error of its slope. ``--pause`` lets every client wait so many seconds between two
+requests.
+
 ``--patience`` multiplies every time limit. On a machine that gives the servers a small share of a
 core, answers are there and are not read in time: what such a run says of time-outs is of no use.
 """
@@ -20,6 +26,7 @@ core, answers are there and are not read in time: what such a run says of time-o
 import argparse
 import asyncio
 import json
+import math
 import os
 import random
 import signal
@@ -40,8 +47,11 @@ from typing import Any, Self, TypeAlias
 import aiohttp
 from aiohttp import web
 
+from polyroute.records.jsonl import JsonlStore
 from polyroute.records.record import Record
 from polyroute.records.sqlite import SqliteStore
+
+STORES = {"sqlite": SqliteStore, "jsonl": JsonlStore}
 
 INPUT, OUTPUT = Decimal("0.15"), Decimal("0.6")
 """Dollars per million tokens."""
@@ -63,9 +73,14 @@ pool:
       health: {{open_s: 0.2, cooldown_s: 0.05}}
 policy: {{name: fixed, model: m}}
 budget: {{usd: 0.01, seconds: {budget_s}}}
-records: {{store: sqlite, path: "{records}"}}
+records: {{store: {store}, path: "{records}"}}
 server: {{port: {port}, grace_s: 20}}
 """
+
+GROWTH_MB = 0.1
+"""Memory that a thousand requests may leave behind, less twice the error of its measurement, where
+there were enough of them to say."""
+ENOUGH = 5_000
 
 FAULTS = (
     ("5xx", 0.10),
@@ -217,11 +232,20 @@ class Heard:
 class Soak:
     """One run."""
 
-    def __init__(self, folder: Path, *, clients: int, seed: int, patience: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clients: int,
+        seed: int,
+        patience: float,
+        pause: float = 0.0,
+        store: str = "sqlite",
+    ) -> None:
         self.folder, self.clients, self.random = folder, clients, random.Random(seed)
-        self.patience = patience
+        self.patience, self.pause, self.store = patience, pause, STORES[store]
         self.port, self.upstream_port = free_port(), free_port()
-        self.config, self.records = folder / "polyroute.yaml", folder / "records.sqlite"
+        self.config, self.records = folder / "polyroute.yaml", folder / f"records.{store}"
         self.config.write_text(
             CONFIG.format(
                 input=INPUT,
@@ -229,6 +253,7 @@ class Soak:
                 upstream=self.upstream_port,
                 port=self.port,
                 records=self.records,
+                store=store,
                 limits=f"first_token_s: {FIRST_S * patience}, total_s: {TOTAL_S * patience}",
                 budget_s=BUDGET_S * patience,
             )
@@ -301,6 +326,7 @@ class Soak:
             async def client() -> None:
                 while time.monotonic() < until:
                     await self.ask(session, heard)
+                    await asyncio.sleep(self.pause)
 
             await asyncio.gather(*(client() for _ in range(self.clients)))
 
@@ -343,7 +369,7 @@ class Soak:
         """Run the load, wait until all is quiet, stop the gateway, and compare the accounts."""
         heard = Heard()
         resident: list[tuple[float, float]] = []
-        ended: list[int] = []
+        """Requests that had ended, and megabytes."""
 
         async def both() -> None:
             start = time.monotonic()
@@ -351,17 +377,18 @@ class Soak:
             while not loading.done():
                 if self.gateway.poll() is not None:
                     raise SystemExit(f"the gateway ended by itself: {self.gateway.returncode}")
-                resident.append((time.monotonic() - start, resident_mb(self.gateway.pid)))
-                ended.append(heard.endings.total())
+                resident.append((heard.endings.total(), resident_mb(self.gateway.pid)))
                 await asyncio.wait([loading], timeout=max(0.2, seconds / 200))
             await loading
 
         asyncio.run(both())
         self.expect(not heard.wrong, f"requests without an answer or a typed error: {heard.wrong}")
         left = self.quiet()
-        grown = growth_mb(resident)
-        per_thousand = 1000 * grown / max(1, ended[-1] - ended[len(ended) // 2])
+        slope, two_errors, requests = growth(resident[len(resident) // 2 :])
+        grown = slope * requests / 1000
         self.expect(grown < 12, f"memory grew by {grown:.1f} MB in the second half")
+        certain = slope - two_errors if requests >= ENOUGH else 0.0
+        self.expect(certain < GROWTH_MB, f"memory grew by {slope:.2f} MB per 1,000 requests")
         account = self.account()
         start = time.monotonic()
         self.gateway.send_signal(signal.SIGTERM)
@@ -376,9 +403,13 @@ class Soak:
             "requests": self.number,
             "endings": dict(heard.endings),
             "faults": account["faults"],
-            "resident_mb": [round(resident[0][1], 1), round(resident[-1][1], 1)],
+            "resident_mb": [
+                round(resident[at][1], 1) for at in (0, len(resident) // 2, len(resident) - 1)
+            ],
             "grown_in_the_second_half_mb": round(grown, 2),
-            "grown_mb_per_1000_requests": round(per_thousand, 3),
+            "grown_mb_per_1000_requests": round(slope, 4),
+            "two_errors": round(two_errors, 4),
+            "requests_of_the_second_half": requests,
             "left_open": left,
             **self.compare(account["bill"], heard),
         }
@@ -419,7 +450,7 @@ class Soak:
         recorded: dict[int, Decimal] = {}
         late: dict[int, int] = {}
         ids, unknown = set(), 0
-        for record in SqliteStore(self.records):
+        for record in self.store(self.records):
             number = int(record.request["messages"][-1]["content"].split()[-1])
             self.expect(number not in recorded, f"request {number} has two records")
             recorded[number] = record.bill.usd
@@ -470,7 +501,7 @@ class Soak:
         verdict = json.loads(done.stdout)
         self.expect(verdict["broken"] is None, f"the chain is broken: {verdict['broken']}")
         self.expect(not verdict["problems"], f"half-written: {verdict['problems'][:3]}")
-        kept = {record.id for record in SqliteStore(self.records)}
+        kept = {record.id for record in self.store(self.records)}
         silent = set(heard.finished) - kept - set(verdict["missing"])
         self.expect(not silent, f"{len(silent)} finished requests are missing and not named")
         self.gateway = self.serve()
@@ -531,16 +562,28 @@ def ending_of(status: int, wire: bytes) -> str | None:
         return None
 
 
-def growth_mb(resident: list[tuple[float, float]]) -> float:
-    """Return the growth over the second half of a run, by a line of least squares."""
-    half = resident[len(resident) // 2 :]
-    if len(half) < 3:
-        return 0.0
-    mean_t = sum(t for t, _ in half) / len(half)
-    mean_m = sum(m for _, m in half) / len(half)
-    spread = sum((t - mean_t) ** 2 for t, _ in half)
-    slope = sum((t - mean_t) * (m - mean_m) for t, m in half) / spread
-    return slope * (half[-1][0] - half[0][0])
+def growth(resident: list[tuple[float, float]]) -> tuple[float, float, int]:
+    """Return the slope in megabytes per 1,000 requests, twice its standard error, and of how many.
+
+    Neighbouring samples say nearly the same; the means of ten stretches stand for them.
+    """
+    stretches = [
+        resident[k * len(resident) // 10 : (k + 1) * len(resident) // 10] for k in range(10)
+    ]
+    points = [
+        (sum(n for n, _ in part) / len(part) / 1000, sum(mb for _, mb in part) / len(part))
+        for part in stretches
+        if part
+    ]
+    mean_n = sum(n for n, _ in points) / len(points)
+    mean_mb = sum(mb for _, mb in points) / len(points)
+    spread = sum((n - mean_n) ** 2 for n, _ in points)
+    if len(points) < 3 or not spread:
+        return 0.0, 0.0, 0
+    slope = sum((n - mean_n) * (mb - mean_mb) for n, mb in points) / spread
+    left = sum((mb - mean_mb - slope * (n - mean_n)) ** 2 for n, mb in points)
+    error = math.sqrt(left / (len(points) - 2) / spread)
+    return slope, 2 * error, int(resident[-1][0] - resident[0][0])
 
 
 def resident_mb(pid: int) -> float:
@@ -599,6 +642,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--patience", type=float, default=1)
+    parser.add_argument("--pause", type=float, default=0)
+    parser.add_argument("--store", choices=STORES, default="sqlite")
     parser.add_argument("--upstream", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.upstream:
@@ -608,7 +653,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     with (
         tempfile.TemporaryDirectory() as folder,
-        Soak(Path(folder), clients=given.clients, seed=given.seed, patience=given.patience) as soak,
+        Soak(
+            Path(folder),
+            clients=given.clients,
+            seed=given.seed,
+            patience=given.patience,
+            pause=given.pause,
+            store=given.store,
+        ) as soak,
     ):
         said = soak.run(given.seconds)
     print(json.dumps(said, indent=2))
