@@ -101,6 +101,28 @@ def test_a_missing_key_is_a_warning_with_the_command_that_sets_it(run, configure
     assert "NO_SUCH_KEY" not in run("config", "check").stderr
 
 
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [
+        ({"policy": {"name": "fixed", "modle": "a"}}, "policy: unknown key 'modle'"),
+        ({"policies": {"p": {"name": "fixed", "modle": "a"}}}, "policies.p: unknown key 'modle'"),
+        ({"policy": {"name": "fixed", "model": "z"}}, "policy.model: 'z' is not in the pool"),
+        ({"fallbacks": {"a": ["z"]}}, "fallbacks.a: 'z' is not in the pool"),
+    ],
+)
+def test_fallbacks_do_not_move_the_place_of_a_mistake(run, configure, card, keys, place):
+    defaults = {"policy": "cheapest", "policies": {}, "fallbacks": {"a": ["b"]}}
+    configure(**{"pool": [card("a"), card("b")], **defaults, **keys})
+    assert f"error: {place}" in run("config", "check").stderr
+
+
+def test_check_says_whose_keys_are_let_in(run, configure, tmp_path):
+    access = {"keys": str(tmp_path / "keys.json"), "admin_keys_env": "ADMINS"}
+    configure(access=access, server={"keys_env": "CLIENTS"})
+    said = run("config", "check").stdout
+    assert f"keys from {tmp_path}/keys.json and $CLIENTS and $ADMINS (administrators')" in said
+
+
 def test_check_for_programs_is_json(run, configure):
     configure(policy={"name": "fixed", "model": "c"})
     result = run("config", "check", "--json")

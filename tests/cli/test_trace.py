@@ -213,6 +213,18 @@ def test_replay_of_all_records_counts_them(run):
     assert result.stdout.startswith("same: 3 records: 3 decisions")
 
 
+@pytest.mark.usefixtures("stored")
+def test_replay_of_all_leaves_out_what_names_no_policy_such_as_remembered_answers(run, tmp_path):
+    store = JsonlStore(tmp_path / "records" / "r.jsonl")
+    (newest,) = store.list(limit=1)
+    store.append(replace(newest, id="remembered", policy=None))
+    result = run("trace", "replay", "--all")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("same: 3 records: 3 decisions")
+    assert "1 record left out: no policy is named" in result.stderr
+    assert run("trace", "replay", "--all", "-p", "b").stderr == ""
+
+
 def test_replay_shows_the_first_decision_that_differs(run, configure, says):
     configure(policy={"name": "cascade", "order": ["a", "b"], "accept": "says:accept"})
     run("ask", "x")

@@ -64,7 +64,12 @@ class Setup:
         if name in self.built:
             return self.built[name]
         spec = self.specs.get(name) or self.spec({"name": name})
-        policy: Policy = construct("policies", spec, where=f"policies.{name}")
+        inside = _inside(spec, self.settings)
+        policy: Policy = construct("policies", inside, where=_place(name))
+        if inside is not spec:
+            # what is wrong inside is said of the place where the file has it
+            around: dict[str, Any] = {**spec, "policy": policy}
+            policy = construct("policies", around, where="fallbacks")
         return policy
 
 
@@ -119,8 +124,16 @@ def build(settings: Settings) -> Setup:
         if isinstance(policy, _ChecksPool):
             policy.check(pool)
         built[name] = policy
-        _check_cards(spec, pool, where="policy" if name == "default" else f"policies.{name}")
+        _check_cards(_inside(spec, settings), pool, where=_place(name))
+    for card, one in _fallbacks(settings):
+        for each in (card, *one.to):
+            _check_card(each, pool, where=f"fallbacks.{card}")
     return setup
+
+
+def _place(name: str) -> str:
+    """Return where a configuration file has the policy `name`."""
+    return "policy" if name == "default" else f"policies.{name}"
 
 
 def cards_of(settings: Settings) -> Pool:
@@ -178,6 +191,11 @@ def with_fallbacks(spec: Mapping[str, Json], settings: Settings) -> Mapping[str,
     return {"name": "with_fallbacks", "policy": spec, "fallbacks": declared}
 
 
+def _inside(spec: Mapping[str, Json], settings: Settings) -> Mapping[str, Json]:
+    """Return what `with_fallbacks` was given."""
+    return spec["policy"] if _fallbacks(settings) else spec
+
+
 def _fallbacks(settings: Settings) -> list[tuple[str, FallbackSettings]]:
     return [one for one in settings.fallbacks.items() if not _of_vectors(one[0], settings)]
 
@@ -188,10 +206,14 @@ def _of_vectors(name: str, settings: Settings) -> bool:
 
 def _check_cards(spec: Mapping[str, Json], pool: Pool, *, where: str) -> None:
     for place, name in named_cards("policies", spec, where=where):
-        try:
-            pool.index_of(name)
-        except UnknownModelError as error:
-            raise UnknownModelError(f"{place}: {error}") from None
+        _check_card(name, pool, where=place)
+
+
+def _check_card(name: str, pool: Pool, *, where: str) -> None:
+    try:
+        pool.index_of(name)
+    except UnknownModelError as error:
+        raise UnknownModelError(f"{where}: {error}") from None
 
 
 def _card(card: CardSettings) -> ModelCard:

@@ -109,9 +109,14 @@ def _records(setup: Setup) -> str:
 
 
 def _server(setup: Setup) -> str:
-    server = setup.settings.server
-    keys = "no keys" if server.keys_env is None else f"clients' keys from ${server.keys_env}"
-    return f"{server.host}, port {server.port}, {keys}"
+    server, access = setup.settings.server, setup.settings.access
+    keys = [
+        *([str(access.keys)] if access.keys is not None else ()),
+        *([f"${server.keys_env}"] if server.keys_env is not None else ()),
+        *([f"${access.admin_keys_env} (administrators')"] if access.admin_keys_env else ()),
+    ]
+    whose = f"keys from {' and '.join(keys)}" if keys else "no keys"
+    return f"{server.host}, port {server.port}, {whose}"
 
 
 def _to_json(finding: Finding) -> dict[str, Json]:

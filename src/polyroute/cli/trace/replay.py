@@ -49,7 +49,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     code is 4 when the record's own policy decides otherwise than recorded.
     """
     store = store_from(config)
-    records = _wanted(store, id, every=every)
+    records = _wanted(store, id, every=every, own=policy is None)
     question = _Question(policy, max_usd, max_rounds, config, store)
     answers = [question.ask(record) for record in records]
     if as_json:
@@ -62,8 +62,8 @@ def replay(  # noqa: PLR0913 - one parameter per option
     leave(ExitCode.DIFFERS if differs else ExitCode.RECORDS if damaged else ExitCode.OK)
 
 
-def _wanted(store: RecordStore, id: str | None, *, every: bool) -> list[Record]:
-    """Return the records to replay.
+def _wanted(store: RecordStore, id: str | None, *, every: bool, own: bool) -> list[Record]:
+    """Return the records to replay; `own` when each is to be asked of its own policy.
 
     Raises
     ------
@@ -74,7 +74,10 @@ def _wanted(store: RecordStore, id: str | None, *, every: bool) -> list[Record]:
         full = [record for record in store if record.content == "full"]
         if gone := sum(1 for _ in store) - len(full):
             warn(f"{plural(gone, 'record')} left out: kept without texts, which a replay needs")
-        return full
+        decided = [record for record in full if record.policy is not None or not own]
+        if gone := len(full) - len(decided):
+            warn(f"{plural(gone, 'record')} left out: no policy is named, as in remembered answers")
+        return decided
     if id is None:
         raise ConfigError("name a record to replay ('last' is the newest), or --all")
     return [the_record(store, id)]
