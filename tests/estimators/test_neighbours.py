@@ -55,6 +55,22 @@ def test_an_approximate_index_finds_the_same_neighbours_on_a_small_table(index):
     assert close > 0.9
 
 
+@pytest.mark.parametrize("dimensions", [20, 21])
+def test_a_large_ivf_index_compares_codes_and_then_the_rows_themselves(dimensions):
+    pytest.importorskip("faiss")
+    words = [f"w{k}" for k in range(60)]
+    requests = [Request.of(" ".join(RNG.choice(words, size=8))) for _ in range(1_200)]
+    target_NM = RNG.random((1_200, 3))
+    settings = {"k": 10, "dimensions": dimensions}
+    exact = Neighbours(**settings).fit(requests, target_NM, POOL)
+    fit = Neighbours(**settings, index="ivf").fit(requests, target_NM, POOL)
+    asked = requests[:100]
+    found_NM = fit.predict(asked, POOL)
+    again = Neighbours(**settings, index="ivf").restore(fit.state())
+    np.testing.assert_array_equal(found_NM, again.predict(asked, POOL))
+    assert np.isclose(found_NM, exact.predict(asked, POOL), atol=1e-4).mean() > 0.9
+
+
 def test_an_approximate_index_over_sparse_features_is_refused_with_the_way_out():
     with pytest.raises(ConfigError, match="dimensions"):
         Neighbours(index="hnsw").fit(REQUESTS, TARGET_NM, POOL)

@@ -29,9 +29,11 @@ from polyroute.types import Request
 
 __all__ = ["Neighbours"]
 
-_PROBED, _BREADTH = 32, 128
-"""Lists an "ivf" index looks into, and nodes an "hnsw" index keeps: of the ten nearest of 100,000
-passages they find 98 and 96 of 100 (docs/benchmarks/decision_time.md)."""
+_PROBED, _COMPARED, _BREADTH = 64, 200, 128
+"""Lists an "ivf" index looks into and rows there that it compares in full; nodes an "hnsw" index
+keeps. What they find, and how fast: docs/benchmarks/decision_time.md."""
+_FEW = 1_000
+"""Below so many rows there are too few to learn codes from, and lists hold the rows themselves."""
 
 
 class Neighbours:
@@ -50,7 +52,8 @@ class Neighbours:
         Reduce the features to that many columns first (needed for an index over sparse ones).
     index : {"exact", "ivf", "hnsw"}, default="exact"
         How to find the neighbours. "exact" needs numpy only, and is the right choice below about
-        10,000 rows; the others are faiss indices, approximate, for more.
+        10,000 rows; the others are faiss indices, approximate, for more: lists of four-bit codes,
+        the best of which are compared in full, and a graph.
     seed : int, default=0
         Of the reduction to `dimensions`.
 
@@ -247,6 +250,7 @@ class _Faiss:
     def __init__(self, serialized: NDArray[np.uint8]) -> None:
         self._serialized = serialized
         self._index = _faiss().deserialize_index(serialized)
+        self._compares = hasattr(self._index, "k_factor")
         self.width = int(self._index.d)
 
     @classmethod
@@ -256,16 +260,18 @@ class _Faiss:
             index = faiss.IndexHNSWFlat(width, 16, faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efSearch = _BREADTH
         else:
-            lists = max(1, min(int(2 * np.sqrt(length)), length // 39))
-            index = faiss.IndexIVFFlat(
-                faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT
-            )
-            index.nprobe = _PROBED
+            lists = max(1, min(int(1.6 * np.sqrt(length)), length // 39))
+            parts = width if width % 2 else width // 2  # each a code of four bits
+            codes = "Flat" if length < _FEW else f"PQ{parts}x4fsr,RFlat"
+            index = faiss.index_factory(width, f"IVF{lists},{codes}", faiss.METRIC_INNER_PRODUCT)
             index.train(x_ND)
+            faiss.extract_index_ivf(index).nprobe = min(_PROBED, lists)  # more finds wrong rows
         index.add(x_ND)
         return cls(faiss.serialize_index(index))
 
     def nearest(self, x_ND: Features, n: int, k: int) -> tuple[NDArray[np.int64], FloatArray]:
+        if self._compares:
+            self._index.k_factor = max(4.0, _COMPARED / k)
         similarity, near = self._index.search(np.asarray(x_ND)[n : n + 1], k)
         found = near[0] >= 0
         return near[0][found], similarity[0][found].astype(np.float64)
