@@ -303,9 +303,7 @@ class Episode:
             async with _until(self._deadline_on_the_loop()):
                 reply = await self._send(reservation, emit, again)
         except BackendError as error:
-            failure = Failure(error.failure_kind, str(error), error.status, error.retry_after_s)
-            unknown = Reply(model=call.model, failure=failure, usage=None)
-            reply = unknown if error.billed else _unbilled(call, failure)
+            reply = _unanswered(call, error)
         except ConfigError as error:
             reply = _unbilled(call, Failure("unavailable", str(error)))
         except TimeoutError:
@@ -403,6 +401,19 @@ def _check(route: Route, pool: Pool) -> None:
 
 def _name(policy: Policy) -> str:
     return type(policy).__name__
+
+
+def _unanswered(call: Call, error: BackendError) -> Reply:
+    """Return what stands for a call without a reply: its price is unknown if it may be billed."""
+    return Reply(
+        model=call.model,
+        failure=Failure(error.failure_kind, str(error), error.status, error.retry_after_s),
+        usage=None if error.billed else Usage(),
+        usd=None if error.billed else Decimal(0),
+        instance=error.instance,
+        region=error.region,
+        attempts=error.attempts,
+    )
 
 
 def _unbilled(call: Call, failure: Failure) -> Reply:

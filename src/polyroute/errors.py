@@ -102,6 +102,13 @@ class BackendError(PolyrouteError, RuntimeError):
     billed : bool, default=False
         Whether the failed call may be on the upstream's bill. Its usage is then unknown, so its
         price is unknown too, and its worst case stays reserved in the budget.
+
+    Attributes
+    ----------
+    instance, region : str or None
+        Where several places could be asked: the one that failed.
+    attempts : int
+        How often the call had been sent by then.
     """
 
     kind: ClassVar[FailureKind] = "unavailable"
@@ -120,6 +127,9 @@ class BackendError(PolyrouteError, RuntimeError):
         self.status = status
         self.retry_after_s = retry_after_s
         self.billed = billed
+        self.instance: str | None = None
+        self.region: str | None = None
+        self.attempts = 1
 
 
 class UpstreamTimeoutError(BackendError, TimeoutError):

@@ -72,12 +72,17 @@ class _Worker:
     """One process, or the place of one that is to be started."""
 
     process: BaseProcess | None = None
-    since: float = 0.0
+    since: Any = None
+    """When it began to work, as it says itself: a busy machine may take long to get so far."""
     due: float = 0.0
     """When to start it."""
     pause_s: float = 0.5
     again: bool = False
     """Whether it takes the place of another."""
+
+    def lived_s(self) -> float:
+        """Return for how many seconds it has worked."""
+        return time.monotonic() - self.since.value if self.since and self.since.value else 0.0
 
 
 class _Supervisor:
@@ -136,22 +141,23 @@ class _Supervisor:
         now = time.monotonic()
         dues = [worker.due for worker in self._workers if worker.process is None]
         if not self._settled:
-            dues += [worker.since + _SETTLED_S for worker in self._workers if worker.process]
+            dues += [now + _SETTLED_S - one.lived_s() for one in self._workers if one.process]
         return None if not dues or self._stopping else max(0.0, min(dues) - now)
 
     def _start_what_is_due(self) -> None:
         now = time.monotonic()
         self._settled = self._settled or any(
-            worker.process is not None and now - worker.since >= _SETTLED_S
+            worker.process is not None and worker.lived_s() >= _SETTLED_S
             for worker in self._workers
         )
         for worker in self._workers:
             if worker.process is None and worker.due <= now and not self._stopping:
+                worker.since = self._processes.RawValue("d", 0.0)
                 worker.process = self._processes.Process(
-                    target=_live, args=(self._lifeline, self._work, dict(self._arguments))
+                    target=_live,
+                    args=(worker.since, self._lifeline, self._work, dict(self._arguments)),
                 )
                 _start(worker.process)
-                worker.since = now
                 if worker.again and self._reloaded:
                     _send(worker.process, signal.SIGHUP)
 
@@ -167,9 +173,9 @@ class _Supervisor:
                 continue
             now = time.monotonic()
             gave_up = (process.exitcode or 0) >= 0  # somebody else's signal says nothing of it
-            if gave_up and not self._settled and now - worker.since < _SETTLED_S:
+            lived = worker.lived_s() >= _SETTLED_S
+            if gave_up and not self._settled and not lived:
                 raise SystemExit(process.exitcode or 1)
-            lived = now - worker.since >= _SETTLED_S
             worker.pause_s = 0.5 if lived else min(2 * worker.pause_s, _LONGEST_PAUSE_S)
             worker.due = now + worker.pause_s
             _log.warning(
@@ -212,8 +218,14 @@ def _drain(wake: socket.socket) -> None:
         return
 
 
-def _live(lifeline: Connection, work: Callable[..., None], arguments: dict[str, Any]) -> None:
+def _live(
+    since: Any,  # noqa: ANN401 - a number that both processes see
+    lifeline: Connection,
+    work: Callable[..., None],
+    arguments: dict[str, Any],
+) -> None:
     """Do the work of one process, until told to end, or until the one that started it is gone."""
+    since.value = time.monotonic()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     try:

@@ -163,6 +163,20 @@ def test_a_call_whose_connection_was_cut_is_asked_elsewhere_and_both_are_shown()
     assert trace.final.attempts == 2
 
 
+def test_a_call_that_nobody_answered_says_who_was_asked_last_and_how_often():
+    async def test(backend, a, b):
+        a.faults, b.faults = [(503, {})] * 9, [(503, {})] * 9
+        return await ask(backend)
+
+    trace = with_instances(test)
+    (reply,) = trace.replies
+    assert reply.failure.kind == "unavailable"
+    assert reply.instance in {"a", "b"}
+    assert reply.failure.message.startswith(f"{reply.instance}: ")
+    assert reply.attempts == 3
+    assert (reply.usage.total, reply.usd) == (0, 0)
+
+
 def test_it_is_not_where_the_budget_holds_it_only_once():
     async def test(backend, a, b):
         a.faults = ["cut"]

@@ -142,12 +142,21 @@ class Delivery:
         BackendError
             If there is no reply, and nothing was sent besides that may be billed.
         """
-        place = await self._first()
+        up = self.up
+        place = up.instances.choose(self.call, self.trace.request)
+        if place is None:
+            place = await self._first_back()
         while True:
             self.attempt += 1
             try:
-                reply = await self._ask(place)
+                if up.hedging is None:
+                    reply = await self.send(place, self.exchange(place, self.emit))
+                else:
+                    reply = await self._ask(place, up.hedging)
             except BackendError as error:
+                asked = self.up.configured[place]
+                error.instance, error.region = asked.label, asked.region
+                error.attempts = self.attempt
                 following = await self._after(place, error)
                 if following is None:
                     if not self._discarded:
@@ -159,10 +168,10 @@ class Delivery:
 
     # ---- who is asked -------------------------------------------------------------------------
 
-    async def _first(self) -> int:
-        """Return the instance to ask first; wait when all rest after a 429, if calls may wait."""
+    async def _first_back(self) -> int:
+        """Return the instance that is back first when all rest after a 429, if calls may wait."""
         up, request = self.up, self.trace.request
-        place = up.instances.choose(self.call, request)
+        place = None
         while place is None:
             rest_s = up.instances.wait_s()
             if rest_s is None:
@@ -219,14 +228,11 @@ class Delivery:
 
     # ---- one sending, or two ------------------------------------------------------------------
 
-    async def _ask(self, place: int) -> Reply:
-        hedging = self.up.hedging
-        if hedging is not None:
-            after_s = hedging.after_s(place, stream=self.emit is not None)
-            if after_s is not None:
-                return await _Race(self, hedging).run(place, after_s)
-        exchange = self.exchange(place, self.emit)
-        return await self.send(place, exchange)
+    async def _ask(self, place: int, hedging: Hedging) -> Reply:
+        after_s = hedging.after_s(place, stream=self.emit is not None)
+        if after_s is not None:
+            return await _Race(self, hedging).run(place, after_s)
+        return await self.send(place, self.exchange(place, self.emit))
 
     def exchange(self, place: int, emit: Emit | None) -> Exchange:
         """Return one sending to an instance."""
