@@ -16,8 +16,9 @@ whatever becomes of it, nothing that it started runs on. The exit code is 1 when
 
 Memory is read two hundred times, and compared by a line of least squares through the means of ten
 stretches of the second half, over the requests that had ended by then; ``two_errors`` is twice the
-standard error of its slope. ``--pause`` lets every client wait so many seconds between two
-requests.
+standard error of its slope. It is the process's own memory: pages of files, which the system takes
+away and brings back as it likes, are in ``resident_mb`` only. ``--pause`` lets every client wait so
+many seconds between two requests.
 
 ``--patience`` multiplies every time limit. On a machine that gives the servers a small share of a
 core, answers are there and are not read in time: what such a run says of time-outs is of no use.
@@ -368,8 +369,9 @@ class Soak:
     def steady(self, seconds: float) -> dict[str, Any]:
         """Run the load, wait until all is quiet, stop the gateway, and compare the accounts."""
         heard = Heard()
-        resident: list[tuple[float, float]] = []
+        own: list[tuple[float, float]] = []
         """Requests that had ended, and megabytes."""
+        resident: list[float] = []
 
         async def both() -> None:
             start = time.monotonic()
@@ -377,14 +379,15 @@ class Soak:
             while not loading.done():
                 if self.gateway.poll() is not None:
                     raise SystemExit(f"the gateway ended by itself: {self.gateway.returncode}")
-                resident.append((heard.endings.total(), resident_mb(self.gateway.pid)))
+                own.append((heard.endings.total(), memory_mb(self.gateway.pid, "RssAnon")))
+                resident.append(memory_mb(self.gateway.pid, "VmRSS"))
                 await asyncio.wait([loading], timeout=max(0.2, seconds / 200))
             await loading
 
         asyncio.run(both())
         self.expect(not heard.wrong, f"requests without an answer or a typed error: {heard.wrong}")
         left = self.quiet()
-        slope, two_errors, requests = growth(resident[len(resident) // 2 :])
+        slope, two_errors, requests = growth(own[len(own) // 2 :])
         grown = slope * requests / 1000
         self.expect(grown < 12, f"memory grew by {grown:.1f} MB in the second half")
         certain = slope - two_errors if requests >= ENOUGH else 0.0
@@ -403,9 +406,8 @@ class Soak:
             "requests": self.number,
             "endings": dict(heard.endings),
             "faults": account["faults"],
-            "resident_mb": [
-                round(resident[at][1], 1) for at in (0, len(resident) // 2, len(resident) - 1)
-            ],
+            "resident_mb": at_three_times(resident),
+            "own_mb": at_three_times([mb for _, mb in own]),
             "grown_in_the_second_half_mb": round(grown, 2),
             "grown_mb_per_1000_requests": round(slope, 4),
             "two_errors": round(two_errors, 4),
@@ -562,14 +564,17 @@ def ending_of(status: int, wire: bytes) -> str | None:
         return None
 
 
-def growth(resident: list[tuple[float, float]]) -> tuple[float, float, int]:
+def at_three_times(mb: list[float]) -> list[float]:
+    """Return the first, the middle and the last of `mb`, rounded."""
+    return [round(mb[at], 1) for at in (0, len(mb) // 2, len(mb) - 1)]
+
+
+def growth(own: list[tuple[float, float]]) -> tuple[float, float, int]:
     """Return the slope in megabytes per 1,000 requests, twice its standard error, and of how many.
 
     Neighbouring samples say nearly the same; the means of ten stretches stand for them.
     """
-    stretches = [
-        resident[k * len(resident) // 10 : (k + 1) * len(resident) // 10] for k in range(10)
-    ]
+    stretches = [own[k * len(own) // 10 : (k + 1) * len(own) // 10] for k in range(10)]
     points = [
         (sum(n for n, _ in part) / len(part) / 1000, sum(mb for _, mb in part) / len(part))
         for part in stretches
@@ -583,13 +588,13 @@ def growth(resident: list[tuple[float, float]]) -> tuple[float, float, int]:
     slope = sum((n - mean_n) * (mb - mean_mb) for n, mb in points) / spread
     left = sum((mb - mean_mb - slope * (n - mean_n)) ** 2 for n, mb in points)
     error = math.sqrt(left / (len(points) - 2) / spread)
-    return slope, 2 * error, int(resident[-1][0] - resident[0][0])
+    return slope, 2 * error, int(own[-1][0] - own[0][0])
 
 
-def resident_mb(pid: int) -> float:
-    """Return the resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+def memory_mb(pid: int, kind: str) -> float:
+    """Return a figure of the memory of a process, as the system names it."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) * 1024 / 1e6
 
 
 def connections(pid: int, port: int) -> int:
