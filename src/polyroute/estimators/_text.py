@@ -118,12 +118,14 @@ def product(x_ND: Features, weights_DM: NDArray[np.float32]) -> NDArray[Any]:
 
     Many rows are taken in slices: a sparse product needs memory for every value.
     """
-    if len(x_ND) <= _SLICE:
-        return np.asarray(x_ND @ weights_DM)
     bounds = range(0, len(x_ND), _SLICE)
     if isinstance(x_ND, Sparse):
+        if len(bounds) <= 1:
+            return x_ND @ weights_DM
         parts = [x_ND.rows(np.arange(k, min(k + _SLICE, len(x_ND)))) for k in bounds]
         return np.concatenate([part @ weights_DM for part in parts])
+    if len(bounds) <= 1:
+        return np.asarray(x_ND.dot(weights_DM))  # of one row in half the time of `@`
     return np.concatenate([x_ND[k : k + _SLICE] @ weights_DM for k in bounds])
 
 

@@ -193,6 +193,8 @@ class _Learned:
         score_NK = product(x_ND, self.weights_DK) + self.intercepts_K
         if self.means_KM is None:
             return np.asarray(score_NK, np.float64)
-        chance_NK = np.maximum(score_NK, 1e-6) ** 4  # a question is of some kind
-        chance_NK /= chance_NK.sum(axis=1, keepdims=True)
-        return np.asarray(chance_NK @ self.means_KM)
+        chance_NK = np.maximum(score_NK, 1e-6)  # a question is of some kind
+        chance_NK *= chance_NK
+        chance_NK *= chance_NK
+        chance_NK /= np.add.reduce(chance_NK, axis=1, keepdims=True)
+        return np.asarray(chance_NK.dot(self.means_KM))
