@@ -47,8 +47,7 @@ any other stream is 50 chunks in one piece.
 The machine is shared: its absolute figures move by half from one minute to the next, and stand
 several times above those of a quiet one. p50 and first chunk are times on the clock: where more
 work waits than there are cores, they say how long a server waited for its turn, and little of what
-it adds. A request that is over within 50 ms is not watched for its client going away; one that
-takes longer has a task for that, and costs that much more.
+it adds.
 """
 
 

@@ -1,16 +1,17 @@
 """What a policy may say: ask some candidates, or answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from polyroute.errors import FailureKind
+from polyroute.frozen import frozen
 from polyroute.types import Json, JsonObject, Message, Request
 
 __all__ = ["Answer", "Call", "Decision", "Failure", "Route", "decision_from_json"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """Why there is no reply, or no answer."""
 
@@ -22,7 +23,7 @@ class Failure:
     """Seconds after which the upstream asked to be called again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """Ask one candidate one thing."""
 
@@ -47,7 +48,7 @@ class Call:
         return {**(request.params if self.prompt is None else {}), **self.params}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Route:
     """Ask one or more candidates at once; their replies come back in the next trace.
 
@@ -71,7 +72,7 @@ class Route:
         return {"type": "route", **_fields(self), "calls": [_call(call) for call in self.calls]}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Answer:
     """Stop: say `text`, or say why there is nothing to say."""
 

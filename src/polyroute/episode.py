@@ -8,13 +8,15 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeAlias
 
+from polyroute.deadline import Deadline
 from polyroute.decision import Answer, Call, Decision, Failure, Route
 from polyroute.errors import BackendError, ConfigError, PolicyError
+from polyroute.frozen import frozen
 from polyroute.ledger import Ledger, Reservation
 from polyroute.pool import Pool
 from polyroute.protocols import Backend, Delta, Emit, Policy, Reserve
@@ -36,6 +38,9 @@ _STEPS_PER_ROUND = 4
 _SPARE_STEPS = 16
 """Steps a policy may take besides: enough to walk a long cascade whose calls are all refused."""
 
+_A_MOMENT_S = 1.0
+"""Seconds that a policy has for a decision when the budget of seconds is over."""
+
 _EVENTS_AHEAD = 64
 """Events that may wait for a slow reader before the episode has to."""
 
@@ -55,7 +60,7 @@ class Streamed:
     delta: Delta
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Replied:
     """A call has ended; replies come in the order in which they end."""
 
@@ -144,6 +149,9 @@ class Episode:
         self._ledger = Ledger(request.budget, pool)
         self._start = 0.0
         self._deadline: float | None = None
+        """When the budget of seconds is over."""
+        self._cutoff: float | None = None
+        """The same, by the clock of the event loop, which stands still while it is busy."""
         self._streamed = False
         """Whether the reader has been given a part of a reply: then it cannot be replaced."""
 
@@ -163,8 +171,7 @@ class Episode:
             As in `run_episode`.
         """
         budget = self.trace.request.budget
-        self._start = time.monotonic()
-        self._deadline = None if budget.seconds is None else self._start + budget.seconds
+        self._begin()
         tell = _nobody if report is None else report
         for _ in range(_STEPS_PER_ROUND * budget.rounds + _SPARE_STEPS):
             decision = await self._decide()
@@ -192,8 +199,7 @@ class Episode:
             If the policy raises, names a candidate that is not in the pool, or does not decide
             in time.
         """
-        seconds = self.trace.request.budget.seconds
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._begin()
         return await self._decide()
 
     async def events(self, *, stream: bool = True) -> AsyncGenerator[Event]:
@@ -230,7 +236,7 @@ class Episode:
 
     async def _decide(self) -> Decision:
         try:
-            async with _until(self._latest_decision()):
+            with Deadline(self._latest_decision()):
                 decision = await self._policy.decide(self.trace)
             if isinstance(decision, Route):
                 _check(decision, self.trace.pool)
@@ -246,9 +252,9 @@ class Episode:
 
     def _latest_decision(self) -> float | None:
         """When to be done with a decision; past the deadline a policy still has a moment."""
-        if (deadline := self._deadline_on_the_loop()) is None:
+        if self._cutoff is None:
             return None
-        return max(asyncio.get_running_loop().time() + 1.0, deadline)
+        return max(asyncio.get_running_loop().time() + _A_MOMENT_S, self._cutoff)
 
     async def _carry_out(self, route: Route, tell: Report, *, stream: bool) -> None:
         """Make the calls of `route` side by side and append the step, whatever happens."""
@@ -278,11 +284,11 @@ class Episode:
         finally:
             for unmade in made:
                 unmade.close()
-            done = tuple(
-                reply if reply is not None else _cancelled(call)
+            done = [
+                _cancelled(call) if reply is None else reply
                 for call, reply in zip(route.calls, replies, strict=True)
-            )
-            self._append(Step(route, done, self._elapsed()))
+            ]
+            self._append(Step(route, tuple(done), self._elapsed()))
 
     def _reserve(self, route: Route) -> list[Reservation | Failure]:
         budget = self.trace.request.budget
@@ -300,7 +306,7 @@ class Episode:
         start = time.monotonic()
         again: list[Reservation] = []
         try:
-            async with _until(self._deadline_on_the_loop()):
+            with Deadline(self._cutoff):
                 reply = await self._send(reservation, emit, again)
         except BackendError as error:
             reply = _unanswered(call, error)
@@ -362,18 +368,13 @@ class Episode:
     def _elapsed(self) -> float:
         return time.monotonic() - self._start
 
-    def _deadline_on_the_loop(self) -> float | None:
-        if self._deadline is None:
-            return None
-        return asyncio.get_running_loop().time() + self._deadline - time.monotonic()
-
-
-def _until(deadline: float | None) -> AbstractAsyncContextManager[object]:
-    """Cut short what is not done at `deadline`, by the clock of the event loop."""
-    return _UNLIMITED if deadline is None else asyncio.timeout_at(deadline)
-
-
-_UNLIMITED = nullcontext()
+    def _begin(self) -> None:
+        """Start the clock."""
+        self._start = time.monotonic()
+        seconds = self.trace.request.budget.seconds
+        if seconds is not None:
+            self._deadline = self._start + seconds
+            self._cutoff = asyncio.get_running_loop().time() + seconds
 
 
 async def _nobody(_: Event) -> None:

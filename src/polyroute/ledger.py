@@ -9,10 +9,11 @@ of its own is given the limit that the budget can pay.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
 
 from polyroute.decision import Call, Failure
+from polyroute.frozen import frozen
 from polyroute.pool import ModelCard, Pool
 from polyroute.trace import Reply
 from polyroute.types import Budget, Json, Message, Request
@@ -36,7 +37,7 @@ _LEAST_COMPLETION = 32
 """A limit below this is no answer: a call that can pay only for less is not made."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reservation:
     """What one call may cost at most, and the call as it is to be made."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyroute.decision import Call, Decision
+from polyroute.frozen import frozen
 from polyroute.pool import Pool
 from polyroute.sparse import Sparse
 from polyroute.trace import Reply, Trace
@@ -30,7 +31,7 @@ Features: TypeAlias = Sparse | NDArray[np.float32]
 """One row per text, shape (N, D): sparse, or dense in single precision."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delta:
     """A piece of a reply, as it is streamed."""
 
@@ -39,6 +40,9 @@ class Delta:
     """The upstream's chunk (OpenAI's ``chat.completion.chunk``), for a gateway that relays it."""
     more: bool = field(default=False, compare=False)
     """Whether the next piece is here already: a writer may send both in one go."""
+    parts: tuple[str, ...] = field(default=(), compare=False)
+    """The texts of several chunks, of which `text` is all: they are like `chunk` but for that.
+    None of them has a character that JSON escapes. Empty when `chunk` is the one that came."""
 
 
 Emit: TypeAlias = Callable[[Delta], Awaitable[None]]

@@ -6,11 +6,12 @@ the last digit), time is seconds (`float`), token counts are `int`.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 from polyroute.errors import ConfigError
+from polyroute.frozen import frozen
 
 __all__ = ["Budget", "Conversation", "Json", "JsonObject", "Message", "Request", "Usage"]
 
@@ -20,7 +21,7 @@ Json: TypeAlias = Any
 JsonObject: TypeAlias = Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """One chat message, in OpenAI's shape, with every field it came with.
 
@@ -85,7 +86,7 @@ class Message:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Budget:
     """What one request may spend. `None` means no limit. The limits are hard.
 
@@ -115,7 +116,7 @@ class Budget:
             raise ConfigError(f"budget.rounds must be 1 or more, got {self.rounds!r}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Conversation:
     """What a request goes on with.
 
@@ -137,7 +138,7 @@ class Conversation:
             raise ConfigError(f"switch_cost must be 0 to 1, got {self.switch_cost!r}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Request:
     """A conversation that wants one answer."""
 
@@ -157,8 +158,10 @@ class Request:
     @property
     def prompt(self) -> str:
         """The text of the last user message, or an empty string."""
-        users = (m.text for m in reversed(self.messages) if m.role == "user")
-        return next(users, "")
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return message.text
+        return ""
 
     @classmethod
     def of(cls, prompt: str, *, id: str = "q", budget: Budget | None = None) -> "Request":
@@ -172,7 +175,7 @@ class Request:
         return cls(id=id, messages=(Message("user", prompt),), budget=budget or Budget())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Usage:
     """Tokens billed for one call; the four counts are disjoint.
 

@@ -21,6 +21,7 @@ from polyroute.backends.openai import Instance, OpenAI
 from polyroute.backends.openai.embeddings import Embeddings
 from polyroute.balance.health import Health
 from polyroute.config import Settings, Setup
+from polyroute.gateway.access.connections import transport_options
 from polyroute.gateway.app import create_app
 from polyroute.policies.fixed import Fixed
 from polyroute.records.jsonl import JsonlStore
@@ -391,10 +392,16 @@ def make_setup(upstream: Upstream, records: Any, **changes: Any) -> Setup:
 
 
 @contextmanager
-def run_server(setup: Setup, upstream: Upstream, keys: tuple[str, ...] = ()) -> Iterator[Server]:
-    config = uvicorn.Config(
-        create_app(setup, keys=keys), port=0, log_level="critical", timeout_graceful_shutdown=1
-    )
+def run_server(
+    setup: Setup, upstream: Upstream, keys: tuple[str, ...] = (), *, bare: bool = False
+) -> Iterator[Server]:
+    """Run a server; a `bare` one listens as uvicorn does by itself."""
+    options: dict[str, Any] = {"port": 0, "log_level": "critical", "timeout_graceful_shutdown": 1}
+    if bare:
+        options |= {"http": "httptools"}
+    else:
+        options |= transport_options(setup.settings.access)
+    config = uvicorn.Config(create_app(setup, keys=keys), **options)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
@@ -435,8 +442,11 @@ def serving(upstream: Upstream) -> Iterator[Callable[..., Server]]:
     """Start a further server: ``serving(records=..., keys=..., fallback=...)``."""
     open_servers = []
 
-    def start(*, records: Any = None, keys: tuple[str, ...] = (), **changes: Any) -> Server:
-        context = run_server(make_setup(upstream, records, **changes), upstream, keys)
+    def start(
+        *, records: Any = None, keys: tuple[str, ...] = (), bare: bool = False, **changes: Any
+    ) -> Server:
+        setup = make_setup(upstream, records, **changes)
+        context = run_server(setup, upstream, keys, bare=bare)
         open_servers.append(context)
         return context.__enter__()
 

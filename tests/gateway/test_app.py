@@ -118,12 +118,12 @@ def test_a_lost_record_costs_nobody_the_answer_and_is_told(
     assert server.send("GET", "/health").json()["records_lost"] == 2
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("stream", "bare"), [(False, False), (True, False), (False, True)])
 def test_a_client_that_leaves_takes_its_calls_with_it(
-    serving: Callable[..., Any], tmp_path: Path, stream: bool
+    serving: Callable[..., Any], tmp_path: Path, stream: bool, bare: bool
 ) -> None:
     store = Noticing(tmp_path / "records.jsonl")
-    server = serving(records=store)
+    server = serving(records=store, bare=bare)
     upstream = server.upstream
     upstream.asked.clear()
     upstream.cancelled.clear()

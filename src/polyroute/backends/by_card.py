@@ -1,7 +1,7 @@
 """One backend for a whole pool: each card's calls go to the card's own backend."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 from polyroute.decision import Call
 from polyroute.errors import UpstreamTimeoutError
@@ -41,17 +41,17 @@ class ByCard:
             self._first_token_s[id],
         )
 
-    async def complete_or_resend(
+    def complete_or_resend(
         self, call: Call, trace: Trace, emit: Emit | None, reserve: Reserve
-    ) -> Reply:
+    ) -> Coroutine[None, None, Reply]:
         """Let the card's own backend carry out the call; it may resend it, if it is one to."""
         id = trace.pool.card(call.model).id
         resend = self._resends.get(id)
         if resend is None:
-            return await self.complete(call, trace, emit)
+            return self.complete(call, trace, emit)
         if emit is None or id not in self._first_token_s:
-            return await resend.complete_or_resend(call, trace, emit, reserve)
-        return await _patiently(
+            return resend.complete_or_resend(call, trace, emit, reserve)
+        return _patiently(
             lambda passed_on: resend.complete_or_resend(call, trace, passed_on, reserve),
             emit,
             self._first_token_s[id],

@@ -6,11 +6,12 @@ believed only where it agrees with itself; where it does not, the usage is unkno
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from polyroute.backends import json_text
 from polyroute.decision import Call
 from polyroute.errors import BackendError
+from polyroute.frozen import frozen
 from polyroute.ledger import SNAPSHOT
 from polyroute.pool import ModelCard
 from polyroute.types import Json, JsonObject, Request, Usage
@@ -61,7 +62,7 @@ def request_body(call: Call, request: Request, *, model: str, stream: bool) -> b
         ) from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Completion:
     """What an upstream said, read."""
 
@@ -117,7 +118,7 @@ def read_completion(body: Mapping[str, Json]) -> Completion:
         text=_text(content),
         fields={**said, "content": content} if isinstance(content, list) else said,
         finish_reason=_string(choice.get("finish_reason")),
-        logprobs=tuple(_logprobs(choice)) or None,
+        logprobs=tuple(_logprobs(choice)) or None if choice.get("logprobs") else None,
         usage=read_usage(body.get("usage")),
         model=_string(body.get("model")),
         stop=_stop(choice),
@@ -168,6 +169,13 @@ class StreamedCompletion:
                 text += self._choice(choice)
         self._chunks += bool(choices)
         return text
+
+    def add_text(self, text: str) -> None:
+        """Take in a chunk that adds `text` to the first choice, and nothing else."""
+        self._text.append(text)
+        self.characters += len(text)
+        self._chunks += 1
+        self.started = True
 
     def _choice(self, choice: Mapping[str, Json]) -> str:
         if choice.get("finish_reason"):
@@ -376,7 +384,7 @@ def _count(wire: Mapping[str, Json], name: str) -> int | None:
 
 def _detail(wire: Mapping[str, Json], group: str, name: str) -> int | None:
     details = wire.get(group)
-    if not isinstance(details, (dict, Mapping)) or details.get(name) is None:
+    if not details or not isinstance(details, (dict, Mapping)) or details.get(name) is None:
         return 0
     return _count(details, name)
 

@@ -117,6 +117,7 @@ def create_app(
             *((learner,) if learner.learns else ()),
             *((watch,) if watch.watches else ()),
         ),
+        listeners=watch.listeners,
     )
     chat = Endpoint(gateway, Chat(server.rounds))
     embedders = Embedders(setup)

@@ -6,7 +6,7 @@ others go on to the upstream as they came, known or not.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from polyroute.config import Setup, Usd
 from polyroute.errors import ConfigError
+from polyroute.frozen import frozen
 from polyroute.gateway.catalogue import Catalogue, Choice, find
 from polyroute.gateway.errors import ApiError, InvalidError
 from polyroute.pool import Pool
@@ -79,7 +80,7 @@ _NO_OPTIONS = Options()
 """What most requests say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Asked:
     """A request that can be carried out."""
 

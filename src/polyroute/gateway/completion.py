@@ -35,8 +35,8 @@ def completion(outcome: Outcome, asked: Asked) -> dict[str, Json]:
         "object": "chat.completion",
         "created": int(time.time()),
         **(raw or {}),
-        "model": model(outcome, asked),
-        "choices": choices(outcome.trace),
+        "model": _model(outcome, asked, reply),
+        "choices": _choices(outcome.trace, reply),
     }
     body["usage"] = usage(outcome)
     body["polyroute"] = report(outcome, asked)
@@ -65,7 +65,10 @@ def quoted(trace: Trace) -> Reply | None:
 
 def choices(trace: Trace) -> list[JsonObject]:
     """Return the choices of the answer, in OpenAI's shape."""
-    reply = quoted(trace)
+    return _choices(trace, quoted(trace))
+
+
+def _choices(trace: Trace, reply: Reply | None) -> list[JsonObject]:
     if reply is not None and reply.raw is not None and _has_choices(reply.raw):
         return list(reply.raw["choices"])
     fields: JsonObject = {}
@@ -89,9 +92,12 @@ def choices(trace: Trace) -> list[JsonObject]:
 
 def model(outcome: Outcome, asked: Asked) -> str:
     """Return who answered: the id of a card, or the model asked for when a policy wrote it."""
+    return _model(outcome, asked, quoted(outcome.trace))
+
+
+def _model(outcome: Outcome, asked: Asked, reply: Reply | None) -> str:
     if outcome.recalled is not None and outcome.recalled.model is not None:
         return outcome.recalled.model
-    reply = quoted(outcome.trace)
     return asked.model if reply is None else outcome.trace.pool.card(reply.model).id
 
 
@@ -101,7 +107,13 @@ def usage(outcome: Outcome) -> JsonObject | None:
     As the upstream said it where there was one call only; a sum over all calls, the policy's own
     included, otherwise.
     """
-    made = [reply for trace in outcome.traces for reply in trace.replies if not _refused(reply)]
+    made = [
+        reply
+        for trace in outcome.traces
+        for step in trace.steps
+        for reply in step.replies
+        if reply.failure is None or not _refused(reply)
+    ]
     raw = made[0].raw if len(made) == 1 else None
     if raw is not None and isinstance(raw.get("usage"), (dict, Mapping)):
         reported: JsonObject = raw["usage"]
@@ -113,19 +125,29 @@ def usage(outcome: Outcome) -> JsonObject | None:
 def report(outcome: Outcome, asked: Asked) -> dict[str, Json]:
     """Return the ``polyroute`` field: what was asked of whom, and what it cost."""
     trace = outcome.trace
-    traces = outcome.traces
-    called = [item for trace in traces for item in _called(trace)]
-    own = [reply.usage for _, reply, is_own in called if is_own and reply.usage is not None]
+    calls: list[JsonObject] = []
+    used: list[Usage] = []
+    own: list[Usage] = []
+    seconds = 0.0
+    for each in outcome.traces:
+        seconds += each.seconds
+        used.append(each.usage)
+        for step in each.steps:
+            if isinstance(step.decision, Route):
+                for reply in step.replies:
+                    calls.append(_call_to_json(reply, step.decision.own))
+                    if step.decision.own and reply.usage is not None:
+                        own.append(reply.usage)
     fields: dict[str, Json] = {
         "trace_id": trace.request.id,
         "policy": asked.choice.name,
         "seed": trace.request.seed,
         "usd": _usd(outcome),
         "rounds": outcome.rounds,
-        "seconds": round(sum(trace.seconds for trace in traces), 6),
-        "usage": _usage_to_json(Usage.sum(trace.usage for trace in traces)),
-        "own_usage": _usage_to_json(Usage.sum(own)),
-        "calls": [_call_to_json(reply, is_own) for _, reply, is_own in called],
+        "seconds": round(seconds, 6),
+        "usage": _usage_to_json(Usage.sum(used)),
+        "own_usage": _usage_to_json(Usage.sum(own)) if own else _NO_TOKENS,
+        "calls": calls,
     }
     if trace.steps:
         fields["reason"] = trace.steps[-1].decision.reason
@@ -193,18 +215,21 @@ def _called(trace: Trace) -> Iterator[tuple[Call, Reply, bool]]:
 
 
 def _call_to_json(reply: Reply, own: bool) -> JsonObject:
-    discarded = [_call_to_json(lost, own) for lost in reply.discarded]
-    return {
+    fields: dict[str, Json] = {
         "model": reply.model,
         "own": own,
         "usd": None if reply.usd is None else f"{reply.usd:f}",
         "usage": None if reply.usage is None else _usage_to_json(reply.usage),
         "seconds": round(reply.seconds, 6),
         "failure": None if reply.failure is None else reply.failure.kind,
-        **({"instance": reply.instance} if reply.instance is not None else {}),
-        **({"region": reply.region} if reply.region is not None else {}),
-        **({"discarded": discarded} if discarded else {}),
     }
+    if reply.instance is not None:
+        fields["instance"] = reply.instance
+    if reply.region is not None:
+        fields["region"] = reply.region
+    if reply.discarded:
+        fields["discarded"] = [_call_to_json(lost, own) for lost in reply.discarded]
+    return fields
 
 
 def _facts(trace: Trace) -> JsonObject:
@@ -229,6 +254,9 @@ def _usage_to_json(usage: Usage) -> JsonObject:
         "prompt_tokens_details": {"cached_tokens": usage.cached},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }
+
+
+_NO_TOKENS = _usage_to_json(Usage())
 
 
 def _has_choices(raw: JsonObject | None) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller
 from polyroute.gateway.errors import ApiError
-from polyroute.gateway.run import Happening, Outcome
+from polyroute.gateway.run import Outcome
 from polyroute.pool import CardId
 
 __all__ = ["Conversations"]
@@ -45,9 +45,6 @@ class Conversations:
         """Take no note."""
 
     def began(self, caller: Caller, asked: Asked) -> None:
-        """Take no note."""
-
-    def happened(self, asked: Asked, event: Happening) -> None:
         """Take no note."""
 
     def ended(self, caller: Caller, asked: Asked, outcome: Outcome | None) -> None:

@@ -1,7 +1,7 @@
 """A ``POST`` that is answered by an episode, as plain ASGI, whatever its shape.
 
-The one decision here: a client that goes away takes its calls with it. While a request is carried
-out, the connection is watched, streaming or not; and whatever was held for it is given back.
+The one decision here: a client that goes away takes its calls with it, streaming or not; and
+whatever was held for it is given back.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from polyroute.episode import Streamed
 from polyroute.gateway.asked import Asked, Reader
 from polyroute.gateway.caller import Caller, caller_of
+from polyroute.gateway.client import CLIENT, Client
 from polyroute.gateway.completion import headers, in_header, report
 from polyroute.gateway.conversations import Conversations
 from polyroute.gateway.dry_run import decided
@@ -21,7 +22,7 @@ from polyroute.gateway.errors import ApiError, of_status
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.knobs import add_knobs
 from polyroute.gateway.run import FellBack, Happening, Outcome, Report, Run
-from polyroute.gateway.seams import Admission, Gate, Memory, Open, Shape, Watcher
+from polyroute.gateway.seams import Admission, Gate, Listener, Memory, Open, Shape, Watcher
 from polyroute.gateway.wire import (
     DisconnectedError,
     decode,
@@ -38,9 +39,6 @@ __all__ = ["Endpoint", "Gateway"]
 _EVENTS = "text/event-stream; charset=utf-8"
 
 _MISS = {"x-polyroute-cache": "miss"}
-
-_AT_ONCE_S = 0.05
-"""A request that is over sooner is carried out to its end, whoever waits for it."""
 
 _UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 """Ask what stands between us and the client to pass pieces on as they come."""
@@ -65,6 +63,7 @@ class Gateway:
     gate: Gate = field(default_factory=Open)
     memory: Memory | None = None
     watchers: tuple[Watcher, ...] = ()
+    listeners: tuple[Listener, ...] = ()
 
 
 class Endpoint:
@@ -111,7 +110,7 @@ class Endpoint:
         try:
             # a server that stops cancels this task: the client has been told, there is no more
             with suppress(asyncio.CancelledError):
-                await _while_connected(one.answer(send), receive)
+                await _while_connected(one.answer(send), scope, receive)
         finally:
             await admission.lease.settle(one.outcome)
 
@@ -164,25 +163,26 @@ class _One:
             for watcher in gateway.watchers:
                 watcher.ended(self._caller, asked, self.outcome)
 
-    async def _carry_out(self, tell: Report, *, stream: bool) -> Outcome:
+    async def _carry_out(self, tell: Report | None, *, stream: bool) -> Outcome:
         """Run the episode, unless its outcome was recalled, and tell the watchers."""
         if self.outcome is None:
-            watchers, asked = self._gateway.watchers, self._asked
+            listeners, asked = self._gateway.listeners, self._asked
 
             async def report(event: Happening) -> None:
                 if not isinstance(event, Streamed):
-                    for watcher in watchers:
-                        watcher.happened(asked, event)
-                await tell(event)
+                    for listen in listeners:
+                        listen(asked, event)
+                if tell is not None:
+                    await tell(event)
 
-            await self._run.carry_out(report if watchers else tell, stream=stream)
+            await self._run.carry_out(report, stream=stream)
             self.outcome = self._run.outcome
         return self.outcome
 
     async def _whole(self, send: Send) -> None:
         """Send the answer when it is whole."""
         try:
-            outcome = await self._carry_out(_silently, stream=False)
+            outcome = await self._carry_out(None, stream=False)
         except asyncio.CancelledError as error:
             await self._refuse(send, _cut(error))
             raise
@@ -250,41 +250,41 @@ class _One:
         await respond(send, body, status=error.status, headers={**(told or {}), **error.headers})
 
 
-async def _silently(_: Happening) -> None:
-    """Tell nobody."""
-
-
-async def _while_connected(answer: Coroutine[None, None, None], receive: Receive) -> None:
+async def _while_connected(
+    answer: Coroutine[None, None, None], scope: Scope, receive: Receive
+) -> None:
     """Await `answer`, in this task; cut it short when the client goes.
-
-    It is looked for the client when the answer takes some time: that is a task of its own.
 
     Raises
     ------
     asyncio.CancelledError
         When the client has gone, or the server stops.
     """
-    mine = asyncio.current_task()
-    assert mine is not None, "a coroutine runs in a task"
-    loop = asyncio.get_running_loop()
-    over = False
-    watching: asyncio.Task[None] | None = None
-
-    def leave(_: asyncio.Task[None]) -> None:
-        if not over:
-            mine.cancel()
-
-    def watch() -> None:
-        nonlocal watching
-        watching = loop.create_task(_disconnected(receive))
-        watching.add_done_callback(leave)
-
-    soon = loop.call_later(_AT_ONCE_S, watch)
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"
+    client: Client = scope.get(CLIENT) or _Watched(receive)
+    client.serve(task)
     try:
         await answer
     finally:
-        over = True
-        soon.cancel()
+        client.served(task)
+
+
+class _Watched:
+    """The client of a server that says that it has gone only when it is asked: by a task."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._watching: asyncio.Task[None] | None = None
+
+    def serve(self, task: asyncio.Task[None]) -> None:
+        """Cancel `task` when the client goes."""
+        self._watching = asyncio.create_task(_disconnected(self._receive))
+        self._watching.add_done_callback(lambda _: self._watching and task.cancel())
+
+    def served(self, task: asyncio.Task[None]) -> None:
+        """Leave `task` alone."""
+        watching, self._watching = self._watching, None
         if watching is not None:
             watching.cancel()
 

@@ -8,11 +8,11 @@ requests wait too; when the disk is gone, answers still go out, and every loss i
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from polyroute.errors import RecordError
+from polyroute.frozen import frozen
 from polyroute.records.content import Content
 from polyroute.records.promises import Promises
 from polyroute.records.record import Record, Status
@@ -34,7 +34,7 @@ _PAUSE_S = 0.05
 """How long a batch is let grow, unless somebody waits for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Kept:
     """An episode that is to be written."""
 

@@ -22,7 +22,7 @@ from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller
 from polyroute.gateway.catalogue import Choice
 from polyroute.gateway.errors import ApiError
-from polyroute.gateway.run import Happening, Outcome
+from polyroute.gateway.run import Outcome
 from polyroute.policies.bandit.online import Learns, Online, PageHinkley
 from polyroute.policies.with_fallbacks import NAME, WithFallbacks, inside, spec_inside
 from polyroute.records.feedback import rewards_of
@@ -138,9 +138,6 @@ class Learner:
         """Take no note."""
 
     def began(self, caller: Caller, asked: Asked) -> None:
-        """Take no note."""
-
-    def happened(self, asked: Asked, event: Happening) -> None:
         """Take no note."""
 
     def ended(self, caller: Caller, asked: Asked, outcome: Outcome | None) -> None:

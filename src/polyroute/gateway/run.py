@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from polyroute.decision import Failure
 from polyroute.episode import Decided, Episode, Finished, Replied, Streamed
 from polyroute.errors import PolicyError, UnknownModelError
+from polyroute.frozen import frozen
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.errors import ApiError, InvalidError, broken_policy, failed
 from polyroute.gateway.keeper import Keeper
@@ -67,7 +68,7 @@ Report: TypeAlias = Callable[[Happening], Awaitable[None]]
 """Who is told what happens."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Outcome:
     """What a run came to."""
 
@@ -88,12 +89,13 @@ class Outcome:
     """Of all traces."""
 
     def __post_init__(self) -> None:
-        bills = [trace.bill for trace in self.traces]
-        usd, unknown = bills[0].usd, bills[0].unknown
-        for bill in bills[1:]:
-            usd, unknown = usd + bill.usd, unknown + bill.unknown
-        object.__setattr__(self, "bill", Bill(usd, unknown))
-        object.__setattr__(self, "rounds", sum(trace.rounds for trace in self.traces))
+        bill, rounds = self.trace.bill, self.trace.rounds
+        for trace in self.before:
+            earlier = trace.bill
+            bill = Bill(bill.usd + earlier.usd, bill.unknown + earlier.unknown)
+            rounds += trace.rounds
+        object.__setattr__(self, "bill", bill)
+        object.__setattr__(self, "rounds", rounds)
 
     @property
     def traces(self) -> tuple[Trace, ...]:

@@ -4,8 +4,9 @@ The one decision here: each is a protocol of a few methods, and the endpoint cal
 each. An open server has none of them but the form it answers in.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller
@@ -13,7 +14,7 @@ from polyroute.gateway.errors import ApiError
 from polyroute.gateway.run import Happening, Outcome
 from polyroute.types import Json, JsonObject
 
-__all__ = ["Admission", "Gate", "Lease", "Memory", "Open", "Shape", "Watcher", "Writer"]
+__all__ = ["Admission", "Gate", "Lease", "Listener", "Memory", "Open", "Shape", "Watcher", "Writer"]
 
 
 class Lease(Protocol):
@@ -73,13 +74,13 @@ class Watcher(Protocol):
         """Take note that a request was admitted."""
         ...
 
-    def happened(self, asked: Asked, event: Happening) -> None:
-        """Take note of what happened in its episode; the pieces of a stream are left out."""
-        ...
-
     def ended(self, caller: Caller, asked: Asked, outcome: Outcome | None) -> None:
         """Take note that it is over; `None` when its episode never began."""
         ...
+
+
+Listener: TypeAlias = Callable[[Asked, Happening], None]
+"""Is told what happens in an episode, pieces of streams left out; must neither wait nor raise."""
 
 
 class Writer(Protocol):

@@ -28,6 +28,10 @@ _SHOWN = 200
 """Most characters of a sub-query or a reply in a line about a round."""
 
 
+_MARK = "\N{OBJECT REPLACEMENT CHARACTER}" * 3
+"""Stands where a text goes, and nowhere else: where it does, nothing is written by it."""
+
+
 class Chunks:
     """Writes one streamed reply. Each method returns the bytes to send, perhaps none.
 
@@ -59,6 +63,10 @@ class Chunks:
         """Whether a piece of the answer has been written."""
         self._relayed = False
         """Whether it came in the upstream's own chunks."""
+        self._like: JsonObject | None = None
+        """The chunk of the upstream that others came like."""
+        self._around: list[str] = []
+        """What stands before and behind the text in chunks like it."""
 
     def feed(self, event: Happening) -> bytes:
         """Take in what happened."""
@@ -113,6 +121,7 @@ class Chunks:
         self._text = True
         if event.call is not self._call:
             self._call, self._model = event.call, self._asked.pool.card(event.call.model).id
+            self._like = None
         chunk = event.delta.chunk
         if chunk is None:
             text = event.delta.text
@@ -120,7 +129,26 @@ class Chunks:
                 return b""
             return self._send([{"index": 0, "delta": {"content": text}, "finish_reason": None}])
         self._relayed = True
+        if event.delta.parts:
+            return self._alike(chunk, event.delta.parts)
         return self._relay(chunk)
+
+    def _alike(self, like: JsonObject, texts: tuple[str, ...]) -> bytes:
+        """Write chunks that are like one of the upstream's but for their text."""
+        choice = like["choices"][0]
+
+        def relay(text: str) -> bytes:
+            return self._relay({**like, "choices": [{**choice, "delta": {"content": text}}]})
+
+        if 0 not in self._roled or self._held is not None:
+            first = relay(texts[0])
+            return first + self._alike(like, texts[1:]) if texts[1:] else first
+        if self._like is not like:
+            self._like, self._around = like, relay(_MARK).decode().split(_MARK)
+        if len(self._around) != 2:
+            return b"".join(map(relay, texts))
+        before, behind = self._around
+        return (before + (behind + before).join(texts) + behind).encode()
 
     def _relay(self, chunk: JsonObject) -> bytes:
         """Write an upstream's chunk; its usage is ours to say, at the end."""

@@ -7,7 +7,7 @@ itself alone.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache, cached_property, lru_cache
@@ -16,6 +16,7 @@ from importlib.metadata import version as installed_version
 from typing import Literal, TypeAlias
 
 from polyroute.errors import ConfigError, RecordError
+from polyroute.frozen import frozen
 from polyroute.pool import ModelCard, Pool
 from polyroute.records.canonical import canonical, parse
 from polyroute.records.codec import (
@@ -45,7 +46,7 @@ def _version() -> str:
         return "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Record:
     """One finished episode, as it is stored. The fields are the keys of its JSON form.
 
@@ -243,7 +244,7 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
 _MALFORMED = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sealed:
     """A record as part of a chain, and its line."""
 

@@ -9,6 +9,7 @@ sent besides that only when the caller has reserved for it, and the reply shows 
 import asyncio
 import os
 import random
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -159,9 +160,9 @@ class OpenAI:
         """
         return await self.complete_or_resend(call, trace, emit, _never)
 
-    async def complete_or_resend(
+    def complete_or_resend(
         self, call: Call, trace: Trace, emit: Emit | None, reserve: Reserve
-    ) -> Reply:
+    ) -> Coroutine[None, None, Reply]:
         """Send `call`, besides that once more where `reserve` allows it: see `Resends`.
 
         That is, a hedge, or when a connection was cut before anything was streamed.
@@ -175,7 +176,7 @@ class OpenAI:
         delivery = Delivery(
             up=self._upstreams, call=call, trace=trace, emit=emit, reserve=reserve, start=start
         )
-        return await delivery.run()
+        return delivery.run()
 
     def snapshot(self) -> tuple[InstanceState, ...]:
         """Return what is known of every instance, in order."""

@@ -13,6 +13,7 @@ from polyroute.backends.chat_completion import (
     answered_by,
     parse,
 )
+from polyroute.backends.openai.alike import Alike
 from polyroute.backends.openai.errors import read_retry_after, stream_error, upstream_error
 from polyroute.backends.openai.form import CHAT, Form
 from polyroute.backends.openai.instance import Instance
@@ -26,6 +27,7 @@ from polyroute.backends.openai.transport import (
     in_words,
 )
 from polyroute.backends.openai.turn import as_chat
+from polyroute.deadline import Deadline
 from polyroute.decision import Call, Failure
 from polyroute.errors import BackendError, UpstreamTimeoutError
 from polyroute.protocols import Delta, Emit
@@ -63,8 +65,10 @@ class Exchange:
     """Whether the request is on its way: from then on it may be billed."""
     _emitted: bool = field(default=False, init=False)
     _first_token_s: float | None = field(default=None, init=False)
-    _limit: asyncio.Timeout | None = field(default=None, init=False)
-    _streamed: StreamedCompletion = field(default_factory=StreamedCompletion, init=False)
+    _deadline: Deadline = field(init=False)
+    _streamed: StreamedCompletion | None = field(default=None, init=False)
+    """What has come of a stream, when it is one."""
+    _alike: Alike = field(default_factory=Alike, init=False)
 
     async def run(self, transport: Transport) -> Reply:
         """Send, and read the reply.
@@ -79,23 +83,24 @@ class Exchange:
         BackendError
             For every way in which there can be no reply.
         """
+        self._deadline = Deadline(self._end)
         try:
-            async with asyncio.timeout_at(self._end) as self._limit:
+            with self._deadline:
                 return await self._ask(transport)
         except (BackendError, TimeoutError, TransportError, OSError) as error:
             failure = self._typed(error)
-        if self._streamed.finished:
-            return self._reply(self._streamed.completion())
-        if self._emitted:
-            so_far = replace(self._streamed.completion(), usage=None)
-            return replace(self._reply(so_far), failure=_as_value(failure))
+        if self._streamed is not None:
+            if self._streamed.finished:
+                return self._reply(self._streamed.completion())
+            if self._emitted:
+                so_far = replace(self._streamed.completion(), usage=None)
+                return replace(self._reply(so_far), failure=_as_value(failure))
         # raised out of the `except`: an upstream's words are in the other as they came
         raise failure
 
     def allow(self, seconds: float) -> None:
         """Give what comes next at most `seconds`, and never more than the total."""
-        assert self._limit is not None, "set before anything is sent"
-        self._limit.reschedule(min(asyncio.get_running_loop().time() + seconds, self._end))
+        self._deadline.move(min(asyncio.get_running_loop().time() + seconds, self._end))
 
     def _note_sent(self) -> None:
         self.sent = True
@@ -126,9 +131,9 @@ class Exchange:
             answer.release()
 
     async def _stream(self, answer: Answer, emit: Emit) -> Reply:
-        streamed = self._streamed
+        streamed = self._streamed = StreamedCompletion()
         reader, size = EventReader(), 0
-        held: list[tuple[str, JsonObject]] = []
+        held: list[_Held] = []
         ended = False
         while not ended and not streamed.done:
             piece = await answer.read()
@@ -138,7 +143,7 @@ class Exchange:
                 raise _too_long()
             try:
                 for event in reader.close() if ended else reader.feed(piece):
-                    self._take(event, held)
+                    self._take(streamed, event, held)
             finally:  # what came before something that cannot be read
                 if streamed.started or streamed.finished:
                     await self._pass_on(held, emit)
@@ -149,9 +154,18 @@ class Exchange:
             raise BackendError("the stream ended before the completion did", billed=True)
         return self._reply(completion)
 
-    def _take(self, event: Event, held: list[tuple[str, JsonObject]]) -> None:
+    def _take(self, streamed: StreamedCompletion, event: Event, held: list["_Held"]) -> None:
         """Take in one event of the stream; what it adds is put to what is `held`."""
-        streamed, said = self._streamed, event.data
+        said = event.data
+        text = self._alike.text_of(said)
+        if text is not None and not streamed.finished and event.name == "message":
+            streamed.add_text(text)
+            if held and held[-1].parts:
+                held[-1].parts.append(text)
+            else:
+                held.append(_Held(self._alike.chunk, [text]))
+            self._follow(streamed)
+            return
         if streamed.done or not said or said.isspace():
             return
         if said[0] != "{" and said.strip() == "[DONE]":
@@ -162,7 +176,13 @@ class Exchange:
             raise stream_error(chunk.get("error") or chunk)
         if self.instance.continues is not None:
             chunk = as_chat(chunk, self.instance, self.call.prefix)
-        held.append((streamed.add(chunk), chunk))
+        else:
+            self._alike.learn(said, chunk)
+        held.append(_Held(chunk, text=streamed.add(chunk)))
+        self._follow(streamed)
+
+    def _follow(self, streamed: StreamedCompletion) -> None:
+        """Give what comes next the time that it may take."""
         if streamed.characters > _LONGEST_REPLY:
             raise _too_long()
         if streamed.finished:
@@ -171,12 +191,13 @@ class Exchange:
             self._first_token_s = asyncio.get_running_loop().time() - self.start
             self.allow(self.instance.total_s)
 
-    async def _pass_on(self, held: list[tuple[str, JsonObject]], emit: Emit) -> None:
+    async def _pass_on(self, held: list["_Held"], emit: Emit) -> None:
         passed, held[:] = held[:], []
         last = len(passed) - 1
-        for k, (text, chunk) in enumerate(passed):
+        for k, one in enumerate(passed):
             self._emitted = True
-            await emit(Delta(text, chunk, more=k < last))
+            text = "".join(one.parts) or one.text
+            await emit(Delta(text, one.chunk, more=k < last, parts=tuple(one.parts)))
 
     def _reply(self, completion: Completion, raw: JsonObject | None = None) -> Reply:
         card = self.trace.pool.card(self.call.model)
@@ -210,7 +231,8 @@ class Exchange:
             return UpstreamTimeoutError(f"{where}: {limit}")
         if isinstance(error, TimeoutError):
             limit = f"no reply within {self.instance.first_token_s:g} s of sending"
-            if self._streamed.started or asyncio.get_running_loop().time() >= self._end:
+            started = self._streamed is not None and self._streamed.started
+            if started or asyncio.get_running_loop().time() >= self._end:
                 limit = f"the reply did not end within {self.instance.total_s:g} s"
             return UpstreamTimeoutError(f"{where}: {limit}", billed=self.sent)
         said = str(error) if isinstance(error, TransportError) else in_words(error)
@@ -225,6 +247,15 @@ class Exchange:
     @property
     def _end(self) -> float:
         return self.start + self.instance.total_s
+
+
+@dataclass(slots=True)
+class _Held:
+    """A chunk that waits to be passed on, or several that are like it but for their texts."""
+
+    chunk: JsonObject | None
+    parts: list[str] = field(default_factory=list)
+    text: str = ""
 
 
 async def read_body(answer: Answer, limit: int = _LONGEST_REPLY) -> bytes:

@@ -10,15 +10,14 @@ that the end of the stream cuts off before its empty line is kept, because sever
 completions close the connection right after their last ``data`` line.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Event", "EventReader"]
 
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event."""
 
     data: str

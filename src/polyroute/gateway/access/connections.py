@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from polyroute.config import AccessSettings
+from polyroute.gateway.client import CLIENT, Connected
 
 __all__ = ["RESPONSE_HEADERS", "Guarded", "protocol", "transport_options"]
 
@@ -59,6 +60,7 @@ class Guarded(HttpToolsProtocol):
         self._headers_since: float | None = None
         self._body_since: float | None = None
         self._received = 0
+        self._client = Connected()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the headers of a request."""
@@ -67,6 +69,11 @@ class Guarded(HttpToolsProtocol):
         state: Any = self.server_state
         if getattr(state, "looks", None) is None:  # one look for all connections of a server
             state.looks = self.loop.call_later(_LOOK_S, _look, self.loop, state)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what is done for a client that has gone."""
+        super().connection_lost(exc)
+        self._client.go()
 
     def data_received(self, data: bytes) -> None:
         """Count what is sent before the headers are whole."""
@@ -93,6 +100,7 @@ class Guarded(HttpToolsProtocol):
             return
         self._headers_since, self._received = None, 0
         self._body_since = time.monotonic()
+        self.scope[CLIENT] = self._client  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -135,11 +143,20 @@ class Guarded(HttpToolsProtocol):
 
 
 def _look(loop: asyncio.AbstractEventLoop, state: Any) -> None:  # noqa: ANN401 - the server's own
-    """Close the connections that are late, and look again while there are any."""
+    """Close the connections that are late, and look again while there are any.
+
+    What a client has sent may wait to be read, because it is this process that had no time. So a
+    connection is closed that is late twice: between two looks all that is there has been read.
+    """
     now = time.monotonic()
+    before, late = getattr(state, "late", ()), set()
     for connection in list(state.connections):
         if isinstance(connection, Guarded) and connection.late(now):
-            connection.refuse(408, "the request did not come in time")
+            if connection in before:
+                connection.refuse(408, "the request did not come in time")
+            else:
+                late.add(connection)
+    state.late = late
     state.looks = loop.call_later(_LOOK_S, _look, loop, state) if state.connections else None
 
 

@@ -39,6 +39,8 @@ class Deltas:
         if chunk is None:
             return [{"index": 0, "delta": {"content": event.delta.text}}]
         self._relayed = True
+        if event.delta.parts:
+            return [{**chunk["choices"][0], "delta": {"content": event.delta.text}}]
         return list(chunk.get("choices") or ())
 
     def rest(self, outcome: Outcome) -> list[JsonObject]:

@@ -4,11 +4,11 @@ The one decision here: it is worked out once, and all who watch read the same ac
 are those of the configuration, so that what a client sends never becomes the name of a metric.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from polyroute.decision import Call, Route
+from polyroute.frozen import frozen
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller
 from polyroute.gateway.completion import quoted
@@ -22,7 +22,7 @@ Ending: TypeAlias = Literal["answered", "failed", "cancelled"]
 _NOTHING = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Called:
     """One call, and what came back."""
 
@@ -39,7 +39,7 @@ class Called:
         return self.reply.failure is not None and self.reply.failure.kind == "budget"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Account:
     """One request that is over."""
 
@@ -139,10 +139,11 @@ def _ending(outcome: Outcome) -> Ending:
 
 
 def _called(traces: tuple[Trace, ...]) -> tuple[Called, ...]:
-    return tuple(
+    called = [
         Called(trace.pool.card(call.model).id, call, reply, step.decision.own)
         for trace in traces
         for step in trace.steps
         if isinstance(step.decision, Route)
         for call, reply in zip(step.decision.calls, step.replies, strict=True)
-    )
+    ]
+    return tuple(called)

@@ -18,7 +18,8 @@ from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller
 from polyroute.gateway.errors import ApiError
 from polyroute.gateway.keeper import Keeper
-from polyroute.gateway.run import Happening, Outcome
+from polyroute.gateway.run import Outcome
+from polyroute.gateway.seams import Listener
 from polyroute.gateway.watch.account import Account, account_of
 from polyroute.gateway.watch.history import History
 from polyroute.gateway.watch.instances import Instances
@@ -80,6 +81,11 @@ class Watch:
         """Whether anything is to be watched."""
         return bool(self._told)
 
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Who is told what happens in episodes."""
+        return () if self._live is None else (self._live.happened,)
+
     def begin(self) -> None:
         """Go on from what was seen before, when this configuration begins to serve."""
         self._history.renew(self._setup)
@@ -101,11 +107,6 @@ class Watch:
         self.tally.running += 1
         if self._live is not None:
             self._live.began(asked)
-
-    def happened(self, asked: Asked, event: Happening) -> None:
-        """Show what happened in its episode."""
-        if self._live is not None:
-            self._live.happened(asked, event)
 
     def ended(self, caller: Caller, asked: Asked, outcome: Outcome | None) -> None:
         """Tell all who watch that it is over."""

@@ -1,0 +1,83 @@
+"""Chunks of a stream that differ in their text only, told apart without reading them as JSON.
+
+The one decision here: most chunks of an answer are one chunk with another text in it. When one of
+that kind has been read, those that begin and end as it does are known by that; only a text that
+stands in JSON as it is counts, so that nothing needs to be unescaped.
+"""
+
+import re
+from collections.abc import Mapping
+
+from polyroute.types import Json, JsonObject
+
+__all__ = ["Alike"]
+
+_PLAIN = re.compile(r'[^"\\\x00-\x1f]+')
+_KEYS = ('"content":"', '"content": "')
+
+
+class Alike:
+    r"""What the chunks of one stream have in common.
+
+    Examples
+    --------
+    >>> alike = Alike()
+    >>> said = '{"id":"a","choices":[{"index":0,"delta":{"content":"one"}}]}'
+    >>> alike.learn(said, {"id": "a", "choices": [{"index": 0, "delta": {"content": "one"}}]})
+    >>> alike.text_of(said.replace("one", "two"))
+    'two'
+    >>> alike.text_of(said.replace("one", r"t\n")), alike.text_of(said.replace("a", "b"))
+    (None, None)
+    """
+
+    __slots__ = ("_begin", "_end", "_shortest", "chunk")
+
+    def __init__(self) -> None:
+        self.chunk: JsonObject | None = None
+        """The chunk that the others are like."""
+        self._begin = self._end = ""
+        self._shortest = 0
+
+    def text_of(self, said: str) -> str | None:
+        """Return the text of a chunk that is like the one learned; `None` for any other."""
+        if self.chunk is None or not said.startswith(self._begin) or not said.endswith(self._end):
+            return None
+        text = said[len(self._begin) : len(said) - len(self._end)]
+        return text if len(said) > self._shortest and _PLAIN.fullmatch(text) else None
+
+    def learn(self, said: str, chunk: JsonObject) -> None:
+        """Take a chunk as the one that others are like, if it adds a plain text and nothing else.
+
+        Parameters
+        ----------
+        said : str
+            The JSON of it.
+        chunk : mapping
+            What that says.
+        """
+        if self.chunk is not None and said.startswith(self._begin):
+            return
+        text = _only_text(chunk)
+        if text is None or not _PLAIN.fullmatch(text):
+            return
+        for key in _KEYS:
+            begin, found, rest = said.partition(key)
+            if found and rest.startswith(f'{text}"') and said.count('"content"') == 1:
+                self.chunk = chunk
+                self._begin, self._end = begin + key, rest[len(text) :]
+                self._shortest = len(self._begin) + len(self._end)
+
+
+def _only_text(chunk: Mapping[str, Json]) -> str | None:
+    """Return the text of a chunk that has one choice, the first, and in it nothing but text."""
+    choices = chunk.get("choices")
+    if chunk.get("usage") or not isinstance(choices, list) or len(choices) != 1:
+        return None
+    choice = choices[0]
+    if choice.get("index", 0) != 0 or choice.get("finish_reason") or choice.get("logprobs"):
+        return None
+    delta = choice.get("delta")
+    if not isinstance(delta, dict) or set(delta) != {"content"}:
+        return None
+    text = delta["content"]
+    return text if isinstance(text, str) else None
