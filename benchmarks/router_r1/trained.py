@@ -32,11 +32,13 @@ class Router:
     key: str
     """Changes when the weights do."""
     load: Callable[[Sequence[Problem]], Backend]
+    temperature: float = 1.0
+    """At which it was sampled in training."""
 
     @property
     def sampling(self) -> RouterR1:
-        """The policy at temperature 1, as it was trained."""
-        params = {**(self.policy.router_params or {}), "temperature": 1.0}
+        """The policy as it was sampled in training."""
+        params = {**(self.policy.router_params or {}), "temperature": self.temperature}
         return replace(self.policy, router_params=params)
 
 
@@ -76,7 +78,8 @@ def _routers(path: Path) -> Iterator[Router]:
     for stage in STAGES[1:]:
         folder = path / stage
         if folder.is_dir():
-            yield Router(stage, seed, policy, _digest(folder), _loader(folder, model))
+            heat = plan["reinforcement"].get("temperature", 1.0)
+            yield Router(stage, seed, policy, _digest(folder), _loader(folder, model), heat)
 
 
 def _loader(folder: Path, model: str) -> Callable[[Sequence[Problem]], Backend]:

@@ -67,6 +67,12 @@ def test_nothing_is_reinforced_before_the_gate_and_every_attempt_has_traces_of_i
     assert not first & second
 
 
+def test_episodes_are_sampled_and_judged_at_the_temperature_of_the_plan(tmp_path):
+    cold = Reinforcement(steps=1, questions=1, group=2, temperature=1e-4)
+    stages = Run(replace(PLAN, reinforcement=cold), tmp_path, say=lambda line: None).train().stages
+    assert stages["sft"]["sampled"] == stages["sft"]["greedy"]
+
+
 def test_a_passed_gate_is_not_measured_again(done):
     run, _ = done
     judged = run.stages.judged()["gate-1"]

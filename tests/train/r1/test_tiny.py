@@ -82,8 +82,8 @@ def test_it_is_the_same_after_saving_and_loading(tmp_path, tokenizer):
     assert ids_of(load(str(tmp_path)).tokenizer, text) == ids_of(tokenizer, text)
 
 
-@pytest.mark.parametrize(("head", "distance"), [(0, 1), (1, 2)])
-def test_two_heads_of_the_first_layer_start_out_looking_back(head, distance):
+@pytest.mark.parametrize(("head", "distance"), [(0, 1), (1, 2), (2, 3)])
+def test_three_heads_of_the_first_layer_start_out_looking_back(head, distance):
     torch = pytest.importorskip("torch")
     model = tiny_model(WORDS, seed=2).model
     model.set_attn_implementation("eager")

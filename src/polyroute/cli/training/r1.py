@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import typer
+import yaml
 from rich.live import Live
 from rich.table import Table
 
@@ -24,12 +25,14 @@ from polyroute.cli.console import (
 )
 from polyroute.cli.lazy import command
 from polyroute.cli.options import AsJson
+from polyroute.errors import ConfigError
 from polyroute.train.artifact import save
 from polyroute.train.r1.kept import fitted
 from polyroute.train.r1.log import Logger, logger
-from polyroute.train.r1.plans import plan_for
+from polyroute.train.r1.plans import changed, plan_for
 from polyroute.train.r1.recipe import Algorithm, Mask, Without
 from polyroute.train.r1.run import Result, Run
+from polyroute.types import Json
 
 __all__ = ["app", "r1"]
 
@@ -80,6 +83,14 @@ def r1(  # noqa: PLR0913 - one parameter per option
     without: Annotated[
         Without | None, typer.Option(help="Leave this out of the reward, to see what it is for.")
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Another number of the plan, as reinforcement.learning_rate=1e-4; repeatable.",
+            metavar="PATH=VALUE",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a multi-round router by imitation and reinforcement, and write it as one artifact.
@@ -103,6 +114,7 @@ def r1(  # noqa: PLR0913 - one parameter per option
         judged=judged or plan.judged,
         without=without,
     )
+    plan = changed(plan, dict(_change(each) for each in changes or ()))
     working = folder or output.with_suffix(".run")
     loggers: list[Logger] = [] if log is None else [logger(log, working / log)]
     live = Live(console=err(), refresh_per_second=2) if is_live() else nullcontext()
@@ -125,6 +137,13 @@ def r1(  # noqa: PLR0913 - one parameter per option
         warn(f"training was stopped at step {alarm.step}: {alarm.message}")
     write_line(f"{output}: router_r1, digest {manifest.digest}")
     hint(f"polyroute artifact show {output}")
+
+
+def _change(text: str) -> tuple[str, Json]:
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set takes PATH=VALUE, as reinforcement.steps=50; got {text!r}")
+    return path, yaml.safe_load(value)
 
 
 class _Progress:

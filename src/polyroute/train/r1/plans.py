@@ -3,9 +3,16 @@
 What came of these numbers, and what did not, is in ``docs/benchmarks/router_r1.md``.
 """
 
-from polyroute.train.r1.recipe import Imitation, Lora, Reinforcement, RunPlan
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
-__all__ = ["plan_for"]
+from polyroute.errors import ConfigError
+from polyroute.spec import filled, nearest
+from polyroute.train.r1.recipe import Imitation, Lora, Reinforcement, RunPlan
+from polyroute.types import Json
+
+__all__ = ["changed", "plan_for"]
 
 
 def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
@@ -51,3 +58,35 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
         judged=64,
         turn_tokens=64,
     )
+
+
+def changed(plan: RunPlan, changes: Mapping[str, Json]) -> RunPlan:
+    """Return `plan` with other values, each by its path.
+
+    Parameters
+    ----------
+    plan : RunPlan
+    changes : mapping
+        From a path, such as ``reinforcement.learning_rate``, to its value.
+
+    Raises
+    ------
+    ConfigError
+        If a path leads nowhere, or a value is not of its type or range.
+
+    Examples
+    --------
+    >>> changed(plan_for("atlas-small", "tiny"), {"reinforcement.steps": 5}).reinforcement.steps
+    5
+    """
+    values = asdict(plan)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        inner: Any = values
+        for name in (*parents, last):
+            if not isinstance(inner, dict) or name not in inner:
+                known = list(inner) if isinstance(inner, dict) else []
+                raise ConfigError(f"the plan has no {path!r}: {nearest(name, known)}")
+            parent, inner = inner, inner[name]
+        parent[last] = value
+    return filled(RunPlan, values, where="plan")

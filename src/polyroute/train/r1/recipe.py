@@ -96,6 +96,9 @@ class Reinforcement:
     """Questions per batch."""
     group: int = 8
     """Episodes per question; GRPO and RLOO compare within it and need two."""
+    temperature: float = 1.0
+    """At which episodes are sampled, and of the probabilities that are learnt. Below 1 a model with
+    a large vocabulary strays less: every token is a chance to leave the protocol."""
     epochs: int = 1
     """Passes over a batch of episodes."""
     minibatches: int = 1
@@ -103,6 +106,8 @@ class Reinforcement:
     micro_batch: int = 64
     """Episodes per forward pass."""
     learning_rate: float = 1e-4
+    schedule: Literal["constant", "linear"] = "constant"
+    """How the learning rate goes on: as it is, or down to nothing at the last step."""
     kl: float = 0.0
     """Weight of the divergence from the start: in the loss for GRPO and RLOO, in the reward of
     each own token for PPO."""

@@ -45,7 +45,6 @@ from polyroute.types import Json, JsonObject
 
 __all__ = ["Result", "Run", "judge"]
 
-_SAMPLED: JsonObject = {"temperature": 1.0}
 _GREEDY: JsonObject = {"temperature": 0}
 
 _ORDER = ("before", "optimum", "sft", "rl")
@@ -159,7 +158,7 @@ class Run:
                 f"the tiny model knows the words of atlas-small only, not of {self.plan.task!r}; "
                 "name a pretrained model (smollm2, a folder, a name on the hub)"
             )
-        return tiny_model(vocabulary(), hidden=96, layers=2, seed=self.plan.seed)
+        return tiny_model(vocabulary(), seed=self.plan.seed)
 
     def _dtype(self) -> str:
         """Return what the weights are kept in: those under an adapter need not be exact."""
@@ -321,7 +320,8 @@ class Run:
         return Transformers.of(loaded.model, loaded.tokenizer, max_tokens=self.plan.turn_tokens)
 
     def _sampling(self) -> Game:
-        params = {**_SAMPLED, "max_tokens": self.plan.turn_tokens}
+        heat = self.plan.reinforcement.temperature
+        params: JsonObject = {"temperature": heat, "max_tokens": self.plan.turn_tokens}
         return replace(self.game, policy=replace(self.game.policy, router_params=params))
 
     def _stage(self, name: str, measure: Callable[[], dict[str, Json]]) -> None:

@@ -94,6 +94,13 @@ class Setting:
         for name in ("judged", "prompt_tokens", "reply_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)!r}")
+        told = self._router_params().get("temperature", self.reinforcement.temperature)
+        if told != self.reinforcement.temperature:
+            raise ConfigError(
+                f"the policy samples at temperature {told!r} and reinforcement.temperature is "
+                f"{self.reinforcement.temperature!r}: what is learnt are the probabilities that "
+                "were sampled from; leave it out of router_params"
+            )
 
     def game(self) -> Game:
         """Return what all episodes have in common; in our form the grammar is the policy's own.
@@ -103,7 +110,8 @@ class Setting:
         ConfigError
             If a parameter of the policy or of the reward is unknown or does not fit.
         """
-        params = {"temperature": 1.0, **self._router_params()}
+        heat = self.reinforcement.temperature
+        params = {"temperature": heat, **self._router_params()}
         values = {**self.policy, "router": ROUTER.id, "router_params": params}
         policy = filled(RouterR1, values, where="policy")
         reward = filled(RouterR1Reward, self.reward, where="reward")

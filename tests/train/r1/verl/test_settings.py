@@ -62,6 +62,17 @@ def test_a_mask_that_verl_does_not_have_is_refused(mask):
         told(mask=mask)
 
 
+def test_a_schedule_that_verl_does_not_have_is_refused():
+    with pytest.raises(ConfigError, match="no 'linear' schedule"):
+        told(schedule="linear")
+
+
+def test_episodes_are_sampled_at_the_temperature_that_is_learnt():
+    assert told(temperature=0.6)["actor_rollout_ref.rollout.temperature"] == 0.6
+    with pytest.raises(ConfigError, match="leave it out of router_params"):
+        replace(SETTING, policy={"router_params": {"temperature": 0.7}})
+
+
 def test_the_longest_episode_fits_into_a_pass():
     small = replace(SETTING, machines=Machines(tokens_per_gpu=100))
     found = told(small)
@@ -71,9 +82,8 @@ def test_the_longest_episode_fits_into_a_pass():
 
 
 def test_the_policys_own_sampling_is_the_servers():
-    policy = {"router_params": {"temperature": 0.8, "top_p": 0.95}}
+    policy = {"router_params": {"top_p": 0.95}}
     found = told(replace(SETTING, policy=policy))
-    assert found["actor_rollout_ref.rollout.temperature"] == 0.8
     assert found["actor_rollout_ref.rollout.top_p"] == 0.95
 
 

@@ -46,6 +46,11 @@ def settings(setting: Setting, folder: Path) -> dict[str, Json]:
             f"verl masks what the policy did not write everywhere; mask {recipe.mask!r} is for "
             "the engine trl"
         )
+    if recipe.schedule != "constant":
+        raise ConfigError(
+            f"verl has no {recipe.schedule!r} schedule of the learning rate, only a constant one "
+            "here; schedule: linear is for the engine trl"
+        )
     if recipe.questions % recipe.minibatches:
         raise ConfigError(
             f"verl divides a batch by questions: {recipe.questions} are not "
