@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ import uvicorn
 from polyroute.config import AccessSettings, Settings, TlsSettings
 from polyroute.errors import ConfigError
 from polyroute.gateway.access import connections
-from polyroute.gateway.access.connections import transport_options
+from polyroute.gateway.access.connections import Guarded, _look, transport_options
 from polyroute.gateway.serve import serve
 
 
@@ -127,6 +128,31 @@ def test_slow_clients_are_sent_away(strict: int, sent: bytes, status: bytes) -> 
 )
 def test_long_headers_are_refused(strict: int, sent: bytes) -> None:
     assert exchange(strict, sent).startswith(b"HTTP/1.1 431")
+
+
+def test_a_client_whose_request_a_busy_server_has_not_read_yet_is_not_sent_away() -> None:
+    class Connection(Guarded):
+        overdue = True
+
+        def __init__(self) -> None:
+            self.refused: list[int] = []
+
+        def late(self, now: float) -> bool:
+            return self.overdue
+
+        def refuse(self, status: int, message: str) -> None:
+            self.refused.append(status)
+
+    looks: list[Any] = []
+    loop: Any = SimpleNamespace(call_later=lambda _, look, *args: looks.append((look, args)))
+    slow, read = Connection(), Connection()
+    state = SimpleNamespace(connections={slow, read})
+    _look(loop, state)
+    assert not slow.refused
+    read.overdue = False  # what it had sent was read between the two looks
+    look, args = looks.pop()
+    look(*args)
+    assert (slow.refused, read.refused) == ([408], [])
 
 
 def test_a_client_in_time_keeps_its_connection_and_its_long_body(strict: int) -> None:
