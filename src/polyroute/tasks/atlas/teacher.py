@@ -26,10 +26,13 @@ __all__ = ["Style", "Tags", "Teacher", "Writing"]
 Style: TypeAlias = Literal[
     "optimum",  # the highest expected reward; gives up where nothing is worth its price
     "cheapest",  # hop by hop, the best trade of quality and price; never gives up
-    "random",  # anyone not asked yet: the protocol, and no preference
+    "random",  # anyone not asked yet, or at times nobody any more: the protocol, and no preference
     "mixed",  # cheapest, with wrong turns, detours to somebody who cannot know, and what mends them
 ]
 """How a teacher chooses."""
+
+_RESIGNS = 0.1
+"""How often one that asks at random gives up: what a student never saw, it never tries."""
 
 _DETOUR = 0.2
 _INVALID = 0.1
@@ -174,7 +177,7 @@ class Teacher:
             return self._optima[problem.request.id].choose(now, left)
         untried = [card for card in problem.pool if card.id not in now.ask.tried]
         if self.style == "random":
-            return draw.choice(untried).id if untried else None
+            return draw.choice(untried).id if untried and draw.random() >= _RESIGNS else None
         skill = now.ask.hop.skill
         knowing = [card for card in untried if quality(card, skill)]
         best = max(knowing, key=lambda card: self._merit(problem, card, skill), default=None)

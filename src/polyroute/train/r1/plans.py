@@ -27,10 +27,16 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             model=model,
             seed=seed,
             teachers=("random", "mixed", "mixed"),
-            recall=700,  # where names are dealt anew; without roles to find, 0 will do
-            imitation=Imitation(steps=1_000),
-            reinforcement=Reinforcement(steps=100, questions=16, learning_rate=2e-4),
-            judged=200,
+            imitation=Imitation(traces=16_000, steps=3_000),
+            reinforcement=Reinforcement(
+                steps=100,
+                questions=32,
+                micro_batch=128,
+                learning_rate=1.5e-4,
+                schedule="linear",
+                save_every=10,
+            ),
+            judged=300,
         )
     return RunPlan(
         task=task,
