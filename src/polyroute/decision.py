@@ -5,7 +5,7 @@ from dataclasses import field
 from typing import TypeAlias
 
 from polyroute.errors import FailureKind
-from polyroute.frozen import frozen
+from polyroute.frozen import frozen, members
 from polyroute.types import Json, JsonObject, Message, Request
 
 __all__ = ["Answer", "Call", "Decision", "Failure", "Route", "decision_from_json"]
@@ -69,7 +69,7 @@ class Route:
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON form."""
-        return {"type": "route", **_fields(self), "calls": [_call(call) for call in self.calls]}
+        return {"type": "route", **_ROUTE(self), "calls": [_call(call) for call in self.calls]}
 
 
 @frozen(kw_only=True)
@@ -85,8 +85,8 @@ class Answer:
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON form."""
-        failure = None if self.failure is None else _fields(self.failure)
-        return {"type": "answer", **_fields(self), "failure": failure}
+        failure = None if self.failure is None else _FAILURE(self.failure)
+        return {"type": "answer", **_ANSWER(self), "failure": failure}
 
 
 Decision: TypeAlias = Route | Answer
@@ -105,10 +105,10 @@ def decision_from_json(wire: Mapping[str, Json]) -> Decision:
 
 def _call(call: Call) -> dict[str, Json]:
     """Return the call without an empty prefix, so that the records of calls without one stay."""
-    wire = _fields(call)
-    return wire if call.prefix else {key: wire[key] for key in wire if key != "prefix"}
+    wire = _CALL(call)
+    if not call.prefix:
+        del wire["prefix"]
+    return wire
 
 
-def _fields(value: Route | Answer | Call | Failure) -> dict[str, Json]:
-    """Return the fields as they are: `dataclasses.asdict` would copy every level of them."""
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+_ROUTE, _ANSWER, _FAILURE, _CALL = map(members, (Route, Answer, Failure, Call))

@@ -8,9 +8,10 @@ an open twin of its class, a class with the same slots; naming its own class the
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform, overload
 
-__all__ = ["frozen", "replaced"]
+__all__ = ["frozen", "members", "replaced"]
 
 _Class = TypeVar("_Class")
 
@@ -82,6 +83,23 @@ def replaced(old: _Class, **changes: Any) -> _Class:  # noqa: ANN401
         setattr(new, name, changed)
     new.__class__ = old.__class__
     return new  # type: ignore[no-any-return]
+
+
+def members(cls: type, *names: str) -> Callable[[object], dict[str, Any]]:
+    """Return what gives the fields of an object of `cls` by name; all of a dataclass's by default.
+
+    Examples
+    --------
+    >>> @frozen
+    ... class Point:
+    ...     x: int
+    ...     y: int = 0
+    >>> members(Point)(Point(1))
+    {'x': 1, 'y': 0}
+    """
+    wanted = names or tuple(cls.__dataclass_fields__)  # type: ignore[attr-defined]
+    values = attrgetter(*wanted)
+    return lambda each: dict(zip(wanted, values(each), strict=True))
 
 
 def _init(cls: Any) -> list[str]:  # noqa: ANN401

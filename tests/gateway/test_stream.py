@@ -2,10 +2,18 @@
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polyroute import Call, ModelCard, Pool
+from polyroute.episode import Streamed
+from polyroute.gateway.stream import Chunks
+from polyroute.protocols import Delta
 
 CREATED = 1_700_000_000
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "extra": {"kept": True}}
@@ -132,3 +140,44 @@ def test_what_fails_inside_a_stream_ends_it_with_an_error(
     assert last["polyroute"]["trace_id"]
     with pytest.raises(openai.APIError):
         list(client.chat.completions.create(model=model, messages=HELLO, stream=True))
+
+
+PLAIN = st.text(
+    st.characters(exclude_characters='"\\', exclude_categories=("Cc", "Cs")), min_size=1
+)
+
+
+@given(
+    runs=st.lists(st.lists(PLAIN, min_size=1, max_size=4), min_size=1, max_size=4),
+    roled=st.booleans(),
+    odd=st.booleans(),
+    include_usage=st.booleans(),
+)
+def test_chunks_that_come_as_texts_are_written_as_if_each_had_come_whole(
+    runs: list[list[str]], roled: bool, odd: bool, include_usage: bool
+) -> None:
+    asked: Any = SimpleNamespace(
+        model="small",
+        pool=Pool([ModelCard(id="small")]),
+        request=SimpleNamespace(id="r"),
+        include_usage=include_usage,
+    )
+    call = Call("small")
+
+    def chunk(text: str, **delta: str) -> dict[str, Any]:
+        choice = {"index": 0, "delta": {**delta, "content": text}, "finish_reason": None}
+        like: dict[str, Any] = {"id": "up", "created": 1, "model": "theirs", "choices": [choice]}
+        # what JSON's faster writer leaves to the other
+        return {**like, "seen": 2**70} if odd else like
+
+    whole, texts = Chunks(asked, "off"), Chunks(asked, "off")
+    said = [b"", b""]
+    if roled:
+        first = Streamed(call, Delta("", chunk("", role="assistant")))
+        said = [whole.feed(first), texts.feed(first)]
+    for run in runs:
+        for text in run:
+            said[0] += whole.feed(Streamed(call, Delta(text, chunk(text))))
+        like = chunk("another text")
+        said[1] += texts.feed(Streamed(call, Delta("".join(run), like, parts=tuple(run))))
+    assert said[1] == said[0]

@@ -7,6 +7,7 @@ requests wait too; when the disk is gone, answers still go out, and every loss i
 
 import asyncio
 import logging
+from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,16 +67,22 @@ class Keeper:
         self.failing = False
         """Whether the newest could not."""
         self._content: Content = content
-        self._waiting: asyncio.Queue[_Kept] = asyncio.Queue(_MOST_WAITING)
+        self._waiting: deque[_Kept] = deque()
         self._writer: asyncio.Task[None] | None = None
+        self._some = asyncio.Event()
+        """Whether anything waits."""
         self._awaited = asyncio.Event()
+        """Whether somebody waits for it to be written."""
+        self._taken = self._done = 0
+        self._written = asyncio.Condition()
+        """Told after every batch."""
         path = getattr(store, "path", None)
         self._promises = None if path is None else Promises(Path(path))
 
     @property
     def waiting(self) -> int:
         """How many records wait to be written."""
-        return self._waiting.qsize()
+        return len(self._waiting)
 
     async def keep(
         self,
@@ -95,10 +102,13 @@ class Keeper:
             self._writer = asyncio.create_task(self._write())
         kept = _Kept(trace, policy, status, error)
         self._promise(kept.id)
-        if self._waiting.full():
-            await self._waiting.put(kept)
-        else:
-            self._waiting.put_nowait(kept)
+        if len(self._waiting) >= _MOST_WAITING:
+            async with self._written:
+                await self._written.wait_for(lambda: len(self._waiting) < _MOST_WAITING)
+        self._waiting.append(kept)
+        self._taken += 1
+        if not self._some.is_set():
+            self._some.set()
         return not self.failing
 
     async def find(self, id: str) -> Record | None:
@@ -114,8 +124,10 @@ class Keeper:
 
     async def flush(self) -> None:
         """Wait until everything that was taken is written, or counted as lost."""
+        until = self._taken
         self._awaited.set()
-        await self._waiting.join()
+        async with self._written:
+            await self._written.wait_for(lambda: self._done >= until)
         self._awaited.clear()
 
     async def close(self) -> None:
@@ -135,12 +147,13 @@ class Keeper:
         """Write batch after batch."""
         assert self.store is not None, "started only for a store"
         while True:
-            batch = [await self._waiting.get()]
+            await self._some.wait()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PAUSE_S):
                     await self._awaited.wait()
-            while len(batch) < _BATCH and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
+            batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            if not self._waiting:
+                self._some.clear()
             try:
                 lost = await asyncio.to_thread(self._append, self.store, batch)
             except Exception as why:  # noqa: BLE001 - a bug of a store costs nobody an answer
@@ -151,8 +164,9 @@ class Keeper:
             self.lost += len(lost)
             self.failing = bool(lost)
             self._fulfil(batch)
-            for _ in batch:
-                self._waiting.task_done()
+            self._done += len(batch)
+            async with self._written:
+                self._written.notify_all()
 
     def _append(self, store: RecordStore, batch: list[_Kept]) -> dict[str, Exception]:
         """Store `batch`; return what could not be, with the reason."""

@@ -7,6 +7,7 @@ import math
 from decimal import Decimal
 
 from polyroute.decision import Failure, decision_from_json
+from polyroute.frozen import members
 from polyroute.trace import Reply, Step
 from polyroute.types import Budget, Conversation, Json, JsonObject, Message, Request, Usage
 
@@ -64,9 +65,11 @@ _AS_THEY_ARE = (
 )  # fmt: skip
 """The fields of a reply that are JSON already."""
 
+_as_they_are = members(Reply, *_AS_THEY_ARE)
+
 
 def _reply_to_json(reply: Reply) -> JsonObject:
-    wire = {name: getattr(reply, name) for name in _AS_THEY_ARE}
+    wire = _as_they_are(reply)
     wire["usd"] = _decimal_to_json(reply.usd)
     wire["usage"] = None if reply.usage is None else flat(reply.usage)
     wire["failure"] = None if reply.failure is None else flat(reply.failure)
@@ -96,9 +99,12 @@ def _reply_from_json(wire: JsonObject) -> Reply:
     )
 
 
+_MEMBERS = {each: members(each) for each in (Usage, Failure, Budget, Conversation)}
+
+
 def flat(value: Usage | Failure | Budget | Conversation) -> dict[str, Json]:
     """Return the fields, without the deep copies of `dataclasses.asdict`."""
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    return _MEMBERS[type(value)](value)
 
 
 def _decimal(text: str | None) -> Decimal | None:

@@ -16,7 +16,7 @@ from importlib.metadata import version as installed_version
 from typing import Literal, TypeAlias
 
 from polyroute.errors import ConfigError, RecordError
-from polyroute.frozen import frozen
+from polyroute.frozen import frozen, members
 from polyroute.pool import ModelCard, Pool
 from polyroute.records.canonical import canonical, parse
 from polyroute.records.codec import (
@@ -166,7 +166,7 @@ class Record:
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON form; dollars are strings, so that no digit is lost."""
-        wire = {name: getattr(self, name) for name in _FIELDS}
+        wire = _of_record(self)
         wire["steps"] = list(self.steps)
         wire["bill"] = {"usd": str(self.bill.usd), "unknown": self.bill.unknown}
         wire["usage"] = flat(self.usage)
@@ -235,6 +235,8 @@ class Record:
 
 _FIELDS = tuple(sorted(Record.__dataclass_fields__))
 
+_of_record = members(Record, *_FIELDS)
+
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "id": str, "status": str, "content": str, "created_at": str, "hash": str, "number": int,
     "previous": (str, type(None)), "policy": (dict, type(None)), "request": dict, "pool": dict,
@@ -284,56 +286,48 @@ class Draft:
         self.record = record
         wire = record.to_json()
         try:
-            self._runs = {run[0]: _members({key: wire[key] for key in run}) for run in _RUNS}
-            self._runs["pool"] = _members({"pool": record.pool})
+            self._begins = _members(wire, _BEFORE_HASH)
+            self._id = _members(wire, ("id",))
+            self._policy = _members(wire, ("policy",))
+            self._pool = _pool_member(record.pool)
+            self._ends = _members(wire, _AFTER_PREVIOUS)
         except RecordError as error:
             raise RecordError(f"the record {record.id!r} {error}") from error
 
     def seal(self, number: int, previous: str | None) -> Sealed:
         """Return the record as number `number`, after the one whose hash is `previous`."""
-        runs = dict(self._runs)
-        runs["number"] = b'"number":%d' % number
-        runs["previous"] = b'"previous":' + canonical(previous)
-        digest = hashlib.sha256(_object(runs)).hexdigest()
-        runs["hash"] = b'"hash":"%s"' % digest.encode()
-        return Sealed(self.record, number, previous, digest, _object(runs))
+        placed = b',%b,"number":%d,%b,%b,"previous":%b,%b}' % (
+            self._id,
+            number,
+            self._policy,
+            self._pool,
+            canonical(previous),
+            self._ends,
+        )
+        digest = hashlib.sha256(b"{" + self._begins + placed).hexdigest()
+        line = b'{%b,"hash":"%b"%b' % (self._begins, digest.encode(), placed)
+        return Sealed(self.record, number, previous, digest, line)
 
 
-_APART = ("hash", "number", "pool", "previous")
-"""The members that only the chain knows, and the one that many records share."""
+def _between(first: str, last: str) -> tuple[str, ...]:
+    """Return the names of a record from `first` to `last`, which is left out."""
+    return tuple(name for name in _FIELDS if first <= name < last)
 
 
-def _runs_of(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Return `names`, which are sorted, without those of `_APART`, in runs that lie between them.
-
-    Examples
-    --------
-    >>> _runs_of(("bill", "hash", "id", "number", "policy"))
-    (('bill',), ('id',), ('policy',))
-    """
-    runs: list[list[str]] = [[]]
-    for name in names:
-        if name in _APART:
-            runs.append([])
-        else:
-            runs[-1].append(name)
-    return tuple(tuple(run) for run in runs if run)
+_BEFORE_HASH = _between("", "hash")
+_AFTER_PREVIOUS = _between("previous~", "~")
+"""Sorted, a record's names are those, ``hash``, ``id``, ``number``, ``policy``, ``pool``,
+``previous``, and these."""
 
 
-_RUNS = _runs_of(_FIELDS)
+def _members(wire: JsonObject, names: Sequence[str]) -> bytes:
+    """Return the members of these names as they stand in the canonical text of `wire`."""
+    return canonical({name: wire[name] for name in names})[1:-1]
 
 
-def _object(runs: Mapping[str, bytes]) -> bytes:
-    """Return the object of `runs` of members, each under the name of its first."""
-    return b"{%s}" % b",".join(runs[first] for first in sorted(runs))
-
-
-def _members(wire: JsonObject) -> bytes:
-    """Return the members of an object as they stand in its canonical text."""
-    pool = wire.get("pool")
-    if isinstance(pool, _Pool):
-        return pool.member
-    return canonical(wire)[1:-1]
+def _pool_member(pool: JsonObject) -> bytes:
+    """Return the member ``pool``, which many records share."""
+    return pool.member if isinstance(pool, _Pool) else _members({"pool": pool}, ("pool",))
 
 
 class _Pool(dict[str, Json]):
