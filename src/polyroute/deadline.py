@@ -58,14 +58,19 @@ class Deadline:
             if alarm is None or alarm.loop is not loop:
                 alarm = _LOCAL.alarm = _Alarm(loop)
             self._alarm = alarm
-            alarm.add(self, self.when)
+            alarm.waiting[self] = self.when
+            if alarm.timer is None or self.when < alarm.at:
+                alarm.set(self.when)
         return self
 
     def move(self, when: float) -> None:
         """Give what runs inside another deadline; nothing, when it is over already."""
         self.when = when
-        if self._alarm is not None and not self._over:
-            self._alarm.add(self, when)
+        alarm = self._alarm
+        if alarm is not None and not self._over:
+            alarm.waiting[self] = when
+            if alarm.timer is None or when < alarm.at:
+                alarm.set(when)
 
     def ring(self) -> None:
         """Cut short what runs inside."""
@@ -94,36 +99,31 @@ class Deadline:
 class _Alarm:
     """The timer of one event loop."""
 
-    __slots__ = ("_at", "_timer", "loop", "waiting")
+    __slots__ = ("at", "loop", "timer", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.waiting: dict[Deadline, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._at = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+        self.at = 0.0
         """When the timer goes off."""
 
-    def add(self, deadline: Deadline, when: float) -> None:
-        """Wait for `deadline` as well."""
-        self.waiting[deadline] = when
-        if self._timer is None or when < self._at:
-            self._set(when)
-
-    def _set(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._at = when
-        self._timer = self.loop.call_at(when, self._go_off)
+    def set(self, when: float) -> None:
+        """Go off at another time."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.at = when
+        self.timer = self.loop.call_at(when, self._go_off)
 
     def _go_off(self) -> None:
         """Let those know whose time is over, and wait for the next."""
-        self._timer = None
+        self.timer = None
         now = self.loop.time()
         for deadline in [each for each, when in self.waiting.items() if when <= now]:
             del self.waiting[deadline]
             deadline.ring()
         if self.waiting:
-            self._set(min(self.waiting.values()))
+            self.set(min(self.waiting.values()))
 
 
 _LOCAL = threading.local()

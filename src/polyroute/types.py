@@ -62,6 +62,8 @@ class Message:
                 f"a message's content is a string, a list of parts or null, got "
                 f"{type(content).__name__}"
             )
+        if len(wire) == 2 and "content" in wire:
+            return cls(wire["role"], content)
         rest = {key: value for key, value in wire.items() if key not in ("role", "content")}
         return cls(wire["role"], content, rest)
 

@@ -33,6 +33,8 @@ _SHORT = 10_000
 """Characters of an episode that is kept whole until somebody looks; of a longer one, only what is
 shown is kept."""
 
+_SHOWN_EVENTS = (Decided, Replied, FellBack)
+
 _READERS = 32
 _AHEAD = 256
 """Events that may wait for a reader."""
@@ -79,7 +81,7 @@ class Live:
 
     def happened(self, asked: Asked, event: Happening) -> None:
         """Take note of what happened in its episode."""
-        if not isinstance(event, Decided | Replied | FellBack):
+        if not isinstance(event, _SHOWN_EVENTS):
             return
         running = self._running.get(asked.request.id)
         if running is None:
