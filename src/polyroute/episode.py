@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from polyroute.deadline import Deadline
 from polyroute.decision import Answer, Call, Decision, Failure, Route
-from polyroute.errors import BackendError, ConfigError, PolicyError
+from polyroute.errors import BackendError, ConfigError, PolicyError, let_go
 from polyroute.frozen import frozen
 from polyroute.ledger import Ledger, Reservation
 from polyroute.pool import Pool
@@ -310,6 +310,7 @@ class Episode:
                 reply = await self._send(reservation, emit, again)
         except BackendError as error:
             reply = _unanswered(call, error)
+            let_go(error)
         except ConfigError as error:
             reply = _unbilled(call, Failure("unavailable", str(error)))
         except TimeoutError:

@@ -29,7 +29,7 @@ __all__ = [
     "ArtifactError", "ConfigError", "MissingExtraError", "UnknownModelError", "UnknownPluginError",
     # what ran
     "BackendError", "FailureKind", "NotFittedError", "PolicyError", "RateLimitError",
-    "RefusalError", "UpstreamTimeoutError",
+    "RefusalError", "UpstreamTimeoutError", "let_go",
     # what was stored
     "RecordError", "StateError",
 ]  # fmt: skip
@@ -156,3 +156,14 @@ class RecordError(PolyrouteError, ValueError):
 
 class StateError(PolyrouteError, RuntimeError):
     """What several processes share (limits, budgets, a cache) cannot be reached now."""
+
+
+def let_go(error: BaseException | None) -> None:
+    """Forget where `error`, and what it came of, came through.
+
+    Who keeps an error holds the frames that it came through, and often is held by them: without
+    this, everything of a failed call stays until the collector of cycles comes by.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -1,6 +1,7 @@
 """Several instances of one model: resending, hedging, health, against real servers."""
 
 import asyncio
+import gc
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
@@ -175,6 +176,30 @@ def test_a_call_that_nobody_answered_says_who_was_asked_last_and_how_often():
     assert reply.failure.message.startswith(f"{reply.instance}: ")
     assert reply.attempts == 3
     assert (reply.usage.total, reply.usd) == (0, 0)
+
+
+def test_failed_calls_leave_nothing_to_the_collector_of_cycles():
+    async def test(backend, a, b):
+        a.faults, b.faults = [(503, {}), "cut"] * 4, [(503, {}), "cut"] * 4
+        gc.collect()
+        gc.disable()
+        try:
+            failed = [await ask(backend) for _ in range(6)]
+            kinds = {
+                reply.failure and reply.failure.kind for each in failed for reply in each.replies
+            }
+            del failed
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            return kinds, {type(each).__name__ for each in gc.garbage}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+
+    kinds, kept = with_instances(test)
+    assert "unavailable" in kinds
+    assert not kept & {"Delivery", "Exchange", "_Link", "Trace", "Reply", "Ledger"}
 
 
 def test_it_is_not_where_the_budget_holds_it_only_once():

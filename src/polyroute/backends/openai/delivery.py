@@ -16,7 +16,7 @@ from polyroute.backends.openai.instance import Instance
 from polyroute.backends.openai.transport import Address, Transport
 from polyroute.balance.instances import Instances
 from polyroute.decision import Call, Failure
-from polyroute.errors import BackendError, ConfigError, RateLimitError
+from polyroute.errors import BackendError, ConfigError, RateLimitError, let_go
 from polyroute.protocols import Delta, Emit, Reserve
 from polyroute.trace import Reply, Trace
 from polyroute.types import Usage
@@ -158,9 +158,10 @@ class Delivery:
                 error.instance, error.region = asked.label, asked.region
                 error.attempts = self.attempt
                 following = await self._after(place, error)
+                if following is None and not self._discarded:
+                    raise
+                let_go(error)
                 if following is None:
-                    if not self._discarded:
-                        raise
                     return self._with_all(self._failed(place, error))
                 place = following
             else:

@@ -264,7 +264,7 @@ class _Link(asyncio.Protocol):
             If the connection is broken.
         """
         if self._error is not None:
-            raise self._error
+            raise TransportError(str(self._error))  # an error that is raised holds who raises it
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
@@ -332,6 +332,7 @@ class _Link(asyncio.Protocol):
         self._transport = None
         self._home.forget(self)
         self._wake()
+        del self._parser  # it holds this connection: who comes last would be kept by the other
 
     # ---- what the parser tells
 
