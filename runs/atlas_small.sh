@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # Train the tiny router from scratch on the small world: runs/atlas_small.sh [FOLDER] [SEED ...]
-# Roles are fixed: what must be read off the cards is prices, error rates and who is there.
+# What must be read off the cards is prices, error rates and who is there; a name goes with a skill.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder="${1:-build/atlas_small}"
 shift || true
-export OMP_NUM_THREADS=1 TRL_EXPERIMENTAL_SILENCE=1
+export OMP_NUM_THREADS=1 TRL_EXPERIMENTAL_SILENCE=1 TOKENIZERS_PARALLELISM=false
 mkdir -p "$folder"
 for seed in "${@:-0}"; do
-  polyroute train r1 --task '{name: atlas-small, roles: fixed}' --model tiny --recall 0 --imitate 600 \
-    --seed "$seed" --folder "$folder/$seed" --out "$folder/$seed.router"
+  polyroute train r1 --task atlas-small --model tiny --seed "$seed" --folder "$folder/$seed" --out "$folder/$seed.router"
 done

@@ -1,9 +1,10 @@
 """The small world: made-up facts, new in every episode, over a closed vocabulary.
 
-The one decision here: nothing can be learned by heart. Which river an entity has, and who knows
+The one decision here: no fact can be learned by heart. Which river an entity has, and who knows
 about rivers, at what price and how well, are drawn anew for every question; what stays is the
-language. Every entity and every name is one word, so that a transformer of a few hundred thousand
-parameters learns to route here, from scratch, on a CPU.
+language, and, unless names are dealt anew, too, which name goes with which skill. Every entity and
+every name is one word, so that a transformer of a few hundred thousand parameters learns to route
+here, from scratch, on a CPU.
 """
 
 import hashlib
@@ -120,11 +121,12 @@ class AtlasSmall:
     worth : tuple of int, default=(5, 10, 20, 40)
         What a right answer may be worth (`Budget.usd_per_quality`), in millionths of a US dollar,
         equally likely. A call costs 1 to 9 of them.
-    roles : {"dealt", "fixed"}, default="dealt"
+    roles : {"dealt", "fixed"}, default="fixed"
         Whether names are dealt out anew in every episode, so that only the cards tell who knows
         what; or each skill has its own name (a second one for a second specialist), so that prices,
         error rates and who is there at all are what a policy must read. A model of a fraction of a
-        million weights from scratch learns the second in minutes.
+        million weights from scratch learns the second in minutes, and the first unreliably
+        (``docs/benchmarks/router_r1.md``).
 
     Raises
     ------
@@ -143,7 +145,7 @@ class AtlasSmall:
     hops: tuple[int, ...] = (1, 2)
     variant: Variant = "plain"
     worth: tuple[int, ...] = WORTH
-    roles: Literal["dealt", "fixed"] = "dealt"
+    roles: Literal["dealt", "fixed"] = "fixed"
 
     def __post_init__(self) -> None:
         if not self.hops or not set(self.hops) <= {1, 2, 3}:

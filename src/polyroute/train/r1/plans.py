@@ -29,7 +29,7 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             teachers=("random", "mixed", "mixed"),
             imitation=Imitation(traces=16_000, steps=3_000),
             reinforcement=Reinforcement(
-                steps=100,
+                steps=80,
                 questions=32,
                 micro_batch=128,
                 learning_rate=1.5e-4,
