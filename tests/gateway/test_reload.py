@@ -117,6 +117,17 @@ def test_what_is_refused_is_refused_as_a_whole_and_says_why():
     asyncio.run(test())
 
 
+def test_why_a_file_is_refused_is_not_for_everybody():
+    async def test():
+        async with Server(App("old"), ConfigError("pool.0: 'sk-'")) as server:
+            assert server.app.report.to_json(why=False)["refused"] is None
+            await server.app.reload()
+            assert server.app.report.to_json(why=False)["refused"] == "the log says why"
+            assert server.app.report.to_json()["refused"] == "pool.0: 'sk-'"
+
+    asyncio.run(test())
+
+
 def test_a_reload_that_is_asked_for_during_the_start_is_made_after_it():
     before = signal.getsignal(signal.SIGHUP)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -124,7 +124,8 @@ def create_app(
     vectors = Endpoint(embedders.gateway(gateway), Embeddings(any=embedders.any))
     backends = {**setup.backends, **setup.embedders}
     instances = {id: each for id, each in backends.items() if isinstance(each, HasInstances)}
-    pages = _Pages(setup, catalogue, keeper, embedders, instances)
+    keyless = access.ring is None
+    pages = _Pages(setup, catalogue, keeper, embedders, instances, keyless=keyless)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -215,12 +216,15 @@ class _Pages:
         keeper: Keeper,
         embedders: Embedders,
         instances: Mapping[str, HasInstances],
+        *,
+        keyless: bool,
     ) -> None:
         self._instances = instances
         self._catalogue = catalogue
         self._embedders = embedders
         self._keeper = keeper
         self._digest = setup.pool.digest
+        self._keyless = keyless
 
     async def models(self, request: Request) -> Response:
         caller = caller_of(request.scope)
@@ -261,7 +265,7 @@ class _Pages:
                 for id, seen in ((id, each.snapshot()) for id, each in self._instances.items())
             }
         if reloads is not None:
-            said["configuration"] = reloads.to_json()
+            said["configuration"] = reloads.to_json(why=self._keyless)
         return _json(said)
 
 

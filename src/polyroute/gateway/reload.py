@@ -38,9 +38,13 @@ class Report:
     at: float = field(default_factory=time.time)
     """When the configuration that serves was taken, in seconds since 1970."""
 
-    def to_json(self) -> dict[str, Json]:
-        """Return the JSON form."""
-        return {"reloads": self.done, "since": round(self.at, 3), "refused": self.refused}
+    def to_json(self, *, why: bool = True) -> dict[str, Json]:
+        """Return the JSON form; without `why`, the reason of a refusal is left to the log.
+
+        It quotes the configuration, and so is not for everybody who can reach the server.
+        """
+        refused = self.refused if why or self.refused is None else "the log says why"
+        return {"reloads": self.done, "since": round(self.at, 3), "refused": refused}
 
 
 class Early:

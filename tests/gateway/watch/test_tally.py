@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from polyroute import ModelCard, Pool
+from polyroute.balance.instances import InstanceState
 from polyroute.decision import Answer
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.run import Outcome, Recalled
@@ -35,8 +36,8 @@ def tally_of(*accounts):
     return tally
 
 
-def metrics_of(tally):
-    page, media = Metrics(tally, Keeper(None)).page("")
+def metrics_of(tally, backends=None):
+    page, media = Metrics(tally, Keeper(None), backends).page("")
     assert media.startswith("text/plain")
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -54,6 +55,27 @@ def test_a_request_is_counted_once_and_each_call_by_its_card(done):
     assert metrics["polyroute_failures_total", (("card", "down"), ("kind", "unavailable"))] == 2
     assert metrics["polyroute_rounds_sum", (("policy", "default"),)] == 2
     assert metrics["polyroute_request_seconds_sum", (("policy", "default"),)] == 1.0
+
+
+def test_an_instance_says_whether_it_is_asked_and_what_it_is_doing():
+    class Places:
+        def snapshot(self):
+            return (
+                InstanceState(label="a", state="closed", outstanding=3),
+                InstanceState(label="b", state="open", why="down"),
+                InstanceState(label="c", state="half_open"),
+            )
+
+    metrics = metrics_of(tally_of(), {"small": Places(), "large": object()})
+    for name, values in (("fit", (1, 0, 0)), ("running", (3, 0, 0))):
+        for place, value in zip("abc", values, strict=True):
+            labels = (("card", "small"), ("instance", place))
+            assert metrics[f"polyroute_instance_{name}", labels] == value
+    assert not any(
+        labels and labels[0] == ("card", "large")
+        for name, labels in metrics
+        if name.startswith("polyroute_instance")
+    )
 
 
 def test_the_dollars_of_the_metrics_are_the_dollars_of_the_bills(done, made):

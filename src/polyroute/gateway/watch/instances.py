@@ -17,7 +17,7 @@ from polyroute.gateway.watch.account import Account
 from polyroute.protocols import Backend
 from polyroute.types import Json, JsonObject
 
-__all__ = ["Instances"]
+__all__ = ["Instances", "Judged"]
 
 _FRESH_S = 10.0
 _MOST = 1_000
@@ -32,10 +32,12 @@ class _Probed(Protocol):
 
 
 @runtime_checkable
-class _Judged(Protocol):
+class Judged(Protocol):
     """A backend that takes instances out, and brings them back."""
 
-    def snapshot(self) -> tuple[InstanceState, ...]: ...
+    def snapshot(self) -> tuple[InstanceState, ...]:
+        """Return how each is."""
+        ...
 
 
 @dataclass(slots=True)
@@ -138,7 +140,7 @@ class Instances:
 
 def _health(backend: Backend) -> Iterator[JsonObject]:
     """Yield, for every instance in order, ``region`` and ``health``; both `None` when unknown."""
-    if isinstance(backend, _Judged):
+    if isinstance(backend, Judged):
         for state in backend.snapshot():
             health = asdict(state)
             del health["label"]

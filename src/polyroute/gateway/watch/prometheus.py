@@ -4,7 +4,7 @@ The one decision here: they are made of the tally when somebody asks. Labels are
 of policies and kinds of failures; nothing that a client sends is one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -18,7 +18,9 @@ from prometheus_client.registry import Collector
 
 from polyroute import __version__
 from polyroute.gateway.keeper import Keeper
+from polyroute.gateway.watch.instances import Judged
 from polyroute.gateway.watch.tally import Histogram, Tally
+from polyroute.protocols import Backend
 
 __all__ = ["Metrics"]
 
@@ -32,11 +34,16 @@ class Metrics(Collector):
         What has happened.
     keeper : Keeper
         Knows what waits to be recorded, and what was lost.
+    backends : mapping of str to Backend, optional
+        By card id; those that judge their instances say how these are.
     """
 
-    def __init__(self, tally: Tally, keeper: Keeper) -> None:
+    def __init__(
+        self, tally: Tally, keeper: Keeper, backends: Mapping[str, Backend] | None = None
+    ) -> None:
         self._tally = tally
         self._keeper = keeper
+        self._backends = backends or {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -55,6 +62,7 @@ class Metrics(Collector):
         yield from self._of_policies()
         yield from self._of_cards()
         yield from self._of_failures_and_tokens()
+        yield from self._of_instances()
 
     def _of_the_server(self) -> Iterator[Metric]:
         tally, keeper = self._tally, self._keeper
@@ -150,6 +158,20 @@ class Metrics(Collector):
             for kind in ("input", "output", "cached", "reasoning"):
                 tokens.add_metric([name, kind], getattr(of, kind))
         yield from (failures, tokens)
+
+    def _of_instances(self) -> Iterator[Metric]:
+        labels = ["card", "instance"]
+        fit = GaugeMetricFamily(
+            "polyroute_instance_fit", "1: it is asked; 0: it is out, or on trial.", labels=labels
+        )
+        running = GaugeMetricFamily(
+            "polyroute_instance_running", "Calls that it is carrying out.", labels=labels
+        )
+        for card, backend in self._backends.items():
+            for one in backend.snapshot() if isinstance(backend, Judged) else ():
+                fit.add_metric([card, one.label], one.state == "closed")
+                running.add_metric([card, one.label], one.outstanding)
+        yield from (fit, running)
 
 
 def _add(family: HistogramMetricFamily, labels: list[str], counted: Histogram) -> None:

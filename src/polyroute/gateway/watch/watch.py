@@ -58,11 +58,13 @@ class Watch:
         around: list[Any] = [self.tally] if counted else []
         self.routes: list[Route] = []
         reads = Reads(setup, keeper, self.tally)
+        backends = {**setup.backends, **setup.embedders}
         if settings.metrics:
-            self.routes.append(Route("/metrics", reads.metrics(Metrics(self.tally, keeper))))
+            metrics = Metrics(self.tally, keeper, backends)
+            self.routes.append(Route("/metrics", reads.metrics(metrics)))
         if settings.page:
             timeline = history.timeline
-            instances = Instances({**setup.backends, **setup.embedders})
+            instances = Instances(backends)
             around += [timeline, instances, self.live]
             self.routes += _page(reads.page(timeline, instances, self.live))
         if settings.log:
