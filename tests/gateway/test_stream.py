@@ -152,9 +152,10 @@ PLAIN = st.text(
     roled=st.booleans(),
     odd=st.booleans(),
     include_usage=st.booleans(),
+    always=st.booleans(),
 )
 def test_chunks_that_come_as_texts_are_written_as_if_each_had_come_whole(
-    runs: list[list[str]], roled: bool, odd: bool, include_usage: bool
+    runs: list[list[str]], roled: bool, odd: bool, include_usage: bool, always: bool
 ) -> None:
     asked: Any = SimpleNamespace(
         model="small",
@@ -165,7 +166,9 @@ def test_chunks_that_come_as_texts_are_written_as_if_each_had_come_whole(
     call = Call("small")
 
     def chunk(text: str, **delta: str) -> dict[str, Any]:
-        choice = {"index": 0, "delta": {**delta, "content": text}, "finish_reason": None}
+        role = {"role": "assistant"} if always else {}
+        delta = {**role, **delta, "content": text}
+        choice = {"index": 0, "delta": delta, "finish_reason": None}
         like: dict[str, Any] = {"id": "up", "created": 1, "model": "theirs", "choices": [choice]}
         # what JSON's faster writer leaves to the other
         return {**like, "seen": 2**70} if odd else like

@@ -144,7 +144,7 @@ def report(outcome: Outcome, asked: Asked) -> dict[str, Json]:
         "seed": trace.request.seed,
         "usd": _usd(outcome),
         "rounds": outcome.rounds,
-        "seconds": round(seconds, 6),
+        "seconds": _to_the_microsecond(seconds),
         "usage": _usage_to_json(Usage.sum(used)),
         "own_usage": _usage_to_json(Usage.sum(own)) if own else _NO_TOKENS,
         "calls": calls,
@@ -220,7 +220,7 @@ def _call_to_json(reply: Reply, own: bool) -> JsonObject:
         "own": own,
         "usd": None if reply.usd is None else f"{reply.usd:f}",
         "usage": None if reply.usage is None else _usage_to_json(reply.usage),
-        "seconds": round(reply.seconds, 6),
+        "seconds": _to_the_microsecond(reply.seconds),
         "failure": None if reply.failure is None else reply.failure.kind,
     }
     if reply.instance is not None:
@@ -243,6 +243,11 @@ def _usd(outcome: Outcome) -> str | None:
     """Return the exact price of the run; `None` when a part of it is unknown."""
     total = outcome.bill.total
     return None if total is None else f"{total:f}"
+
+
+def _to_the_microsecond(seconds: float) -> float:
+    """Return the nearest number with six digits; `round` would write it out and read it again."""
+    return int(seconds * 1e6 + 0.5) / 1e6
 
 
 def _usage_to_json(usage: Usage) -> JsonObject:

@@ -138,7 +138,9 @@ class Chunks:
         choice = like["choices"][0]
 
         def relay(text: str) -> bytes:
-            return self._relay({**like, "choices": [{**choice, "delta": {"content": text}}]})
+            return self._relay(
+                {**like, "choices": [{**choice, "delta": {**choice["delta"], "content": text}}]}
+            )
 
         if 0 not in self._roled or self._held is not None:
             first = relay(texts[0])

@@ -13,12 +13,15 @@ CHUNK = {
     "created": 1,
     "model": "m",
     "usage": None,
-    "choices": [{"index": 0, "delta": {"content": "one"}, "finish_reason": None}],
+    "choices": [
+        {"index": 0, "delta": {"role": "assistant", "content": "one"}, "finish_reason": None}
+    ],
 }
 
 
 def with_text(text, **changes):
-    choice = {**CHUNK["choices"][0], "delta": {"content": text}}
+    choice = CHUNK["choices"][0]
+    choice = {**choice, "delta": {**choice["delta"], "content": text}}
     return {**CHUNK, "choices": [choice], **changes}
 
 
@@ -59,7 +62,8 @@ def test_chunks_that_say_more_than_a_text_are_not_learned():
         {"choices": [{**choice, "finish_reason": "stop"}]},
         {"choices": [{**choice, "logprobs": {"content": []}, "finish_reason": "length"}]},
         {"choices": [{**choice, "logprobs": {"content": [{"token": "a", "logprob": -1}]}}]},
-        {"choices": [{**choice, "delta": {"role": "assistant", "content": "one"}}]},
+        {"choices": [{**choice, "delta": {"role": "assistant", "content": None}}]},
+        {"choices": [{**choice, "delta": {"reasoning_content": "hm", "content": "one"}}]},
         {"choices": [{**choice, "delta": {"content": None}}]},
         {"choices": [{**choice, "delta": {}}]},
         {"said": {"content": "one"}},
@@ -74,3 +78,11 @@ def test_a_chunk_that_differs_elsewhere_is_read():
         assert alike.text_of(json.dumps(with_text("two", **other))) is None
     assert alike.text_of("[DONE]") is None
     assert alike.text_of("") is None
+
+
+def test_only_the_first_chunks_are_looked_at():
+    alike = Alike()
+    for _ in range(20):
+        alike.learn(json.dumps({**CHUNK, "choices": []}), {**CHUNK, "choices": []})
+    alike.learn(json.dumps(CHUNK), CHUNK)
+    assert alike.chunk is None

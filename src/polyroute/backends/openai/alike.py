@@ -13,6 +13,9 @@ from polyroute.types import Json, JsonObject
 __all__ = ["Alike"]
 
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]+')
+_SAID = frozenset({"role", "content"})
+_TRIES = 16
+"""Chunks of one stream that are looked at; where none of them is of that kind, others are not."""
 _KEYS = ('"content":"', '"content": "')
 
 
@@ -30,20 +33,22 @@ class Alike:
     (None, None)
     """
 
-    __slots__ = ("_begin", "_end", "_shortest", "chunk")
+    __slots__ = ("_begin", "_end", "_from", "_left", "_to", "chunk")
 
     def __init__(self) -> None:
         self.chunk: JsonObject | None = None
         """The chunk that the others are like."""
         self._begin = self._end = ""
-        self._shortest = 0
+        self._from = self._to = 0
+        self._left = _TRIES
 
     def text_of(self, said: str) -> str | None:
         """Return the text of a chunk that is like the one learned; `None` for any other."""
-        if self.chunk is None or not said.startswith(self._begin) or not said.endswith(self._end):
+        if self.chunk is None or not (said.startswith(self._begin) and said.endswith(self._end)):
             return None
-        text = said[len(self._begin) : len(said) - len(self._end)]
-        return text if len(said) > self._shortest and _PLAIN.fullmatch(text) else None
+        text = said[self._from : self._to]
+        # where the text is empty, or the end begins before it, there is nothing between them
+        return text if _PLAIN.fullmatch(text) else None
 
     def learn(self, said: str, chunk: JsonObject) -> None:
         """Take a chunk as the one that others are like, if it adds a plain text and nothing else.
@@ -55,8 +60,9 @@ class Alike:
         chunk : mapping
             What that says.
         """
-        if self.chunk is not None and said.startswith(self._begin):
+        if not self._left or (self.chunk is not None and said.startswith(self._begin)):
             return
+        self._left -= 1
         text = _only_text(chunk)
         if text is None or not _PLAIN.fullmatch(text):
             return
@@ -65,11 +71,11 @@ class Alike:
             if found and rest.startswith(f'{text}"') and said.count('"content"') == 1:
                 self.chunk = chunk
                 self._begin, self._end = begin + key, rest[len(text) :]
-                self._shortest = len(self._begin) + len(self._end)
+                self._from, self._to = len(self._begin), -len(self._end)
 
 
 def _only_text(chunk: Mapping[str, Json]) -> str | None:
-    """Return the text of a chunk that has one choice, the first, and in it nothing but text."""
+    """Return the text of a chunk that has one choice, the first, and in it only who says what."""
     choices = chunk.get("choices")
     if chunk.get("usage") or not isinstance(choices, list) or len(choices) != 1:
         return None
@@ -77,7 +83,7 @@ def _only_text(chunk: Mapping[str, Json]) -> str | None:
     if choice.get("index", 0) != 0 or choice.get("finish_reason") or choice.get("logprobs"):
         return None
     delta = choice.get("delta")
-    if not isinstance(delta, dict) or set(delta) != {"content"}:
+    if not isinstance(delta, dict) or not delta.keys() <= _SAID:
         return None
-    text = delta["content"]
+    text = delta.get("content")
     return text if isinstance(text, str) else None

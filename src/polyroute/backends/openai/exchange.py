@@ -157,16 +157,17 @@ class Exchange:
     def _take(self, streamed: StreamedCompletion, event: Event, held: list["_Held"]) -> None:
         """Take in one event of the stream; what it adds is put to what is `held`."""
         said = event.data
+        if streamed.done or not said or said.isspace():
+            return
         text = self._alike.text_of(said)
-        if text is not None and not streamed.finished and event.name == "message":
+        if text is not None and event.name == "message":
             streamed.add_text(text)
             if held and held[-1].parts:
                 held[-1].parts.append(text)
             else:
                 held.append(_Held(self._alike.chunk, [text]))
-            self._follow(streamed)
-            return
-        if streamed.done or not said or said.isspace():
+            if self._first_token_s is None or streamed.characters > _LONGEST_REPLY:
+                self._follow(streamed)
             return
         if said[0] != "{" and said.strip() == "[DONE]":
             streamed.done = True

@@ -40,7 +40,8 @@ class Deltas:
             return [{"index": 0, "delta": {"content": event.delta.text}}]
         self._relayed = True
         if event.delta.parts:
-            return [{**chunk["choices"][0], "delta": {"content": event.delta.text}}]
+            choice = chunk["choices"][0]
+            return [{**choice, "delta": {**choice["delta"], "content": event.delta.text}}]
         return list(chunk.get("choices") or ())
 
     def rest(self, outcome: Outcome) -> list[JsonObject]:
