@@ -100,7 +100,7 @@ class Guarded(HttpToolsProtocol):
             return
         self._headers_since, self._received = None, 0
         self._body_since = time.monotonic()
-        self.scope[CLIENT] = self._client  # type: ignore[typeddict-unknown-key]
+        self.scope[CLIENT] = self._client  # type: ignore[literal-required]
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
