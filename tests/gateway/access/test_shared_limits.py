@@ -83,7 +83,7 @@ def test_two_servers_that_share_redis_spend_one_budget(
 ) -> None:
     command = [sys.executable, "-c", _SERVER, redis_server.url]
     servers = [subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE) for seed in (1, 2)]
-    said = [json.loads(server.communicate(timeout=120)[0]) for server in servers]
+    said = [json.loads(server.communicate(timeout=600)[0]) for server in servers]
     spent = sum(Decimal(one["spent"]) for one in said)
     assert 0 < spent <= 1
     assert all(one["refused"] > 0 for one in said)
