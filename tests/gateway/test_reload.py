@@ -133,7 +133,7 @@ def test_a_reload_that_is_asked_for_during_the_start_is_made_after_it():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
-        os.kill(os.getpid(), signal.SIGHUP)  # before anybody listens
+        signal.raise_signal(signal.SIGHUP)  # to this thread, before anybody listens
         early = Early()
         early.listen()
     finally:
