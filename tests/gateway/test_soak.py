@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,13 @@ def test_no_request_is_left_without_an_ending_and_no_bill_is_lost():
     # what is promised was tried: every fault happened, and something was killed
     assert {"5xx", "hang", "cut", "429", "garbage", "lie", "none"} == set(steady["faults"])
     assert steady["records"] >= steady["endings"]["answer"] > 0
-    assert steady["usd_recorded"] == steady["usd_billed"] != "0"
+    # every record adds up by itself, or something is broken; what came too late is little
+    recorded, billed, given_up = (
+        Decimal(steady[f"usd_{name}"])
+        for name in ("recorded", "billed", "billed_for_what_was_given_up")
+    )
+    assert recorded + given_up == billed > 0
+    assert 0 <= given_up <= billed / 20
     assert killed["finished_before_the_kill"] == (
         killed["of_them_recorded"] + killed["of_them_named_missing"]
     )
