@@ -303,6 +303,22 @@ def test_a_mixed_teacher_marks_its_mistakes_and_mends_them():
     assert mistakes == {"invalid", "detour"}
 
 
+def test_a_teacher_says_who_did_not_know():
+    problems = dealt(hops=(1,), worth=(40,)).problems("train", 100, 0)
+    told = 0
+    for problem in problems:
+        trace = play(problem, Teacher(problems, style="cheapest"))
+        failed: list[str] = []
+        for reply in trace.replies:
+            if reply.model == "router" and "<search>" in (reply.text or ""):
+                thought = " not ".join([problem.hops[0].skill, *failed])
+                assert reply.text.startswith(f"<think>{thought}</think>")
+                told += bool(failed)
+            elif reply.text == UNKNOWN:
+                failed.append(reply.model)
+    assert told
+
+
 def test_a_bill_is_the_price_on_the_card():
     problem = dealt().problems("train", 1, 0)[0]
     trace = play(problem, Teacher([problem]))

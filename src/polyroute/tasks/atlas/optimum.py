@@ -68,7 +68,7 @@ class Optimum:
         right = 1.0
         for options, said_by in zip(self._options, now.said_by, strict=False):
             right *= options[said_by].right
-        tried = frozenset[str]() if now.ask is None else now.ask.tried
+        tried = frozenset(() if now.ask is None else now.ask.tried)
         return self._best((len(now.answers), tried, now.usd, right, rounds))[1]
 
     def _best(self, state: _State) -> tuple[float, str | None]:

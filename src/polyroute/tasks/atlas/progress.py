@@ -18,8 +18,8 @@ class Ask:
 
     hop: Hop
     query: str
-    tried: frozenset[str]
-    """Who has been asked it, and had no answer."""
+    tried: tuple[str, ...]
+    """Who has been asked it, and had no answer; in that order, each once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def progress(problem: Problem, trace: Trace) -> Progress:
         replies = [reply for call, reply in asked if _same(call.prompt, query)]
         good = next((r for r in replies if r.ok and not _same(r.text, UNKNOWN)), None)
         if good is None:
-            ask = Ask(hop=hop, query=query, tried=frozenset(reply.model for reply in replies))
+            ask = Ask(hop=hop, query=query, tried=tuple(dict.fromkeys(r.model for r in replies)))
             break
         answers.append(good.text.strip())
         said_by.append(good.model)

@@ -164,7 +164,7 @@ class Teacher:
         model = self._choose(problem, now, left, draw) if left > 0 else None
         if model is None:
             return _Turn(self.writing.answer(UNKNOWN, UNKNOWN))
-        return _Turn(self.writing.search(now.ask.hop.skill, model, now.ask.query))
+        return _Turn(self.writing.search(_thought(now.ask), model, now.ask.query))
 
     def _choose(
         self, problem: Problem, now: Progress, left: int, draw: random.Random
@@ -209,6 +209,15 @@ class Teacher:
             return said.replace("<answer>", "<search>").replace("</answer>", "</search>")
         stranger = skill if skill not in pool.ids else UNKNOWN
         return self.writing.search(skill, stranger, ask.query)
+
+
+def _thought(ask: Ask) -> str:
+    """Return what is to be known, and who did not know it.
+
+    Said aloud, that is there to be read when a name is to be written: a student that has to find
+    both at once asks the first name that goes with the skill again and again.
+    """
+    return " not ".join([ask.hop.skill, *ask.tried])
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,15 +26,15 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             task=task,
             model=model,
             seed=seed,
-            teachers=("random", "mixed", "mixed"),
-            imitation=Imitation(traces=16_000, steps=3_000),
+            teachers=("random", "mixed", "mixed", "mixed"),
+            imitation=Imitation(traces=24_000, steps=3_000),
             reinforcement=Reinforcement(
-                steps=80,
+                steps=120,
                 questions=32,
-                micro_batch=128,
-                learning_rate=1.5e-4,
+                minibatches=4,  # one update of 256 episodes moves too little
+                learning_rate=3e-4,
                 schedule="linear",
-                save_every=10,
+                save_every=20,
             ),
             judged=300,
         )
