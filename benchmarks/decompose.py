@@ -8,7 +8,8 @@ and plain: this is a check of the machinery, not a benchmark of routers.
 """
 
 import asyncio
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from polyroute import Budget, Policy, Request, Trace, config, run_episode
 from polyroute.backends.by_card import ByCard

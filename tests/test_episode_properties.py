@@ -2,12 +2,13 @@
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from polyroute import Answer, Budget, Call, ModelCard, Pool, Price, Reply, Request, Route, Usage
 from polyroute.decision import Failure

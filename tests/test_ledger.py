@@ -2,6 +2,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 
 from polyroute import Budget, Call, Failure, Message, ModelCard, Pool, Price, Reply, Request, Usage
 from polyroute.ledger import Ledger, price, prompt_bound
@@ -34,7 +35,7 @@ def test_settling_frees_what_was_not_used():
 
 def test_an_image_is_reserved_as_large_as_the_window():
     image = Message("user", ({"type": "image_url", "image_url": {"url": "https://x/y.png"}},))
-    request = replace(ASK, messages=(image,))
+    request = structs.replace(ASK, messages=(image,))
     pool = Pool([replace(POOL[0], context=8_000)])
     budget = Budget(tokens=100_000)
     assert Ledger(budget, pool).reserve(Call("m"), request).tokens >= 8_000

@@ -1,10 +1,10 @@
 """What the loop does with a call that is sent more than once: the bill has every sending."""
 
 import asyncio
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from polyroute import Budget, Failure, ModelCard, Pool, Price, Reply, Request, Usage, run_episode
 from polyroute.backends.by_card import ByCard

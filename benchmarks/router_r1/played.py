@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 from worlds import kind_of
 
 from polyroute.backends.by_card import ByCard
@@ -175,8 +176,8 @@ def mean_of(seeds: Sequence[Played]) -> Played:
 
 def with_worth(problem: Problem, usd: float) -> Problem:
     """Return the problem with another willingness to pay."""
-    budget = replace(problem.request.budget, usd_per_quality=usd)
-    return replace(problem, request=replace(problem.request, budget=budget))
+    budget = structs.replace(problem.request.budget, usd_per_quality=usd)
+    return replace(problem, request=structs.replace(problem.request, budget=budget))
 
 
 def cell(values: Sequence[float], digits: int = 3, scale: float = 1.0) -> str:

@@ -1,18 +1,18 @@
 """What a policy may say: ask some candidates, or answer."""
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import TypeAlias
 
+from msgspec import Struct, field
+from msgspec.structs import asdict
+
 from polyroute.errors import FailureKind
-from polyroute.frozen import frozen, members
 from polyroute.types import Json, JsonObject, Message, Request
 
 __all__ = ["Answer", "Call", "Decision", "Failure", "Route", "decision_from_json"]
 
 
-@frozen
-class Failure:
+class Failure(Struct, frozen=True, gc=False):
     """Why there is no reply, or no answer."""
 
     kind: FailureKind
@@ -23,8 +23,7 @@ class Failure:
     """Seconds after which the upstream asked to be called again."""
 
 
-@frozen
-class Call:
+class Call(Struct, frozen=True):
     """Ask one candidate one thing."""
 
     model: str
@@ -48,8 +47,7 @@ class Call:
         return {**(request.params if self.prompt is None else {}), **self.params}
 
 
-@frozen(kw_only=True)
-class Route:
+class Route(Struct, frozen=True, kw_only=True):
     """Ask one or more candidates at once; their replies come back in the next trace.
 
     A single-shot router returns one call with ``final=True``; a panel returns several calls; a
@@ -69,11 +67,10 @@ class Route:
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON form."""
-        return {"type": "route", **_ROUTE(self), "calls": [_call(call) for call in self.calls]}
+        return {"type": "route", **asdict(self), "calls": [_call(call) for call in self.calls]}
 
 
-@frozen(kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """Stop: say `text`, or say why there is nothing to say."""
 
     text: str = ""
@@ -85,8 +82,8 @@ class Answer:
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON form."""
-        failure = None if self.failure is None else _FAILURE(self.failure)
-        return {"type": "answer", **_ANSWER(self), "failure": failure}
+        failure = None if self.failure is None else asdict(self.failure)
+        return {"type": "answer", **asdict(self), "failure": failure}
 
 
 Decision: TypeAlias = Route | Answer
@@ -105,10 +102,7 @@ def decision_from_json(wire: Mapping[str, Json]) -> Decision:
 
 def _call(call: Call) -> dict[str, Json]:
     """Return the call without an empty prefix, so that the records of calls without one stay."""
-    wire = _CALL(call)
+    wire: dict[str, Json] = asdict(call)
     if not call.prefix:
         del wire["prefix"]
     return wire
-
-
-_ROUTE, _ANSWER, _FAILURE, _CALL = map(members, (Route, Answer, Failure, Call))

@@ -9,14 +9,15 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from polyroute.deadline import Deadline
 from polyroute.decision import Answer, Call, Decision, Failure, Route
 from polyroute.errors import BackendError, ConfigError, PolicyError, let_go
-from polyroute.frozen import frozen
 from polyroute.ledger import Ledger, Reservation
 from polyroute.pool import Pool
 from polyroute.protocols import Backend, Delta, Emit, Policy, Reserve
@@ -45,23 +46,20 @@ _EVENTS_AHEAD = 64
 """Events that may wait for a slow reader before the episode has to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """The policy has decided."""
 
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class Streamed:
+class Streamed(Struct, frozen=True):
     """A piece of the reply to the final call."""
 
     call: Call
     delta: Delta
 
 
-@frozen
-class Replied:
+class Replied(Struct, frozen=True):
     """A call has ended; replies come in the order in which they end."""
 
     index: int
@@ -70,8 +68,7 @@ class Replied:
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """The episode is over."""
 
     trace: Trace

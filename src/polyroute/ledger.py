@@ -9,11 +9,12 @@ of its own is given the limit that the budget can pay.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from polyroute.decision import Call, Failure
-from polyroute.frozen import frozen
 from polyroute.pool import ModelCard, Pool
 from polyroute.trace import Reply
 from polyroute.types import Budget, Json, Message, Request
@@ -37,8 +38,7 @@ _LEAST_COMPLETION = 32
 """A limit below this is no answer: a call that can pay only for less is not made."""
 
 
-@frozen
-class Reservation:
+class Reservation(Struct, frozen=True):
     """What one call may cost at most, and the call as it is to be made."""
 
     call: Call

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from polyroute.decision import Call, Decision
-from polyroute.frozen import frozen
 from polyroute.pool import Pool
 from polyroute.sparse import Sparse
 from polyroute.trace import Reply, Trace
@@ -31,16 +31,15 @@ Features: TypeAlias = Sparse | NDArray[np.float32]
 """One row per text, shape (N, D): sparse, or dense in single precision."""
 
 
-@frozen
-class Delta:
+class Delta(Struct, frozen=True):
     """A piece of a reply, as it is streamed."""
 
     text: str = ""
-    chunk: JsonObject | None = field(default=None, compare=False)
+    chunk: JsonObject | None = None
     """The upstream's chunk (OpenAI's ``chat.completion.chunk``), for a gateway that relays it."""
-    more: bool = field(default=False, compare=False)
+    more: bool = False
     """Whether the next piece is here already: a writer may send both in one go."""
-    parts: tuple[str, ...] = field(default=(), compare=False)
+    parts: tuple[str, ...] = ()
     """The texts of several chunks, of which `text` is all: they are like `chunk` but for that.
     None of them has a character that JSON escapes. Empty when `chunk` is the one that came."""
 

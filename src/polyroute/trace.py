@@ -5,19 +5,20 @@ gives the same decision.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from operator import attrgetter
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from polyroute.decision import Answer, Call, Decision, Failure, Route
-from polyroute.frozen import frozen, replaced
 from polyroute.pool import Pool
 from polyroute.types import Budget, JsonObject, Request, Usage
 
 __all__ = ["Bill", "Reply", "Spent", "Step", "Trace"]
 
 
-@frozen(kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """One candidate's reply to one call, or the failure that took its place."""
 
     model: str
@@ -53,12 +54,16 @@ class Reply:
     discarded: "tuple[Reply, ...]" = ()
     """Other sendings of the same call that may be on the bill and were not read: a hedge that
     lost, an attempt whose connection was cut. Each has its own `usage`, `usd` and `instance`."""
-    raw: JsonObject | None = field(default=None, compare=False, repr=False)
-    """The upstream's whole body, for a gateway that relays it untouched. Not recorded."""
+    raw: JsonObject | None = None
+    """The upstream's whole body, for a gateway that relays it untouched. Not recorded, and not
+    compared."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reply) and _as_recorded(self) == _as_recorded(other)
 
     def priced(self, usd: Decimal | None, seconds: float) -> "Reply":
         """Return this reply with what it cost and how long it took."""
-        return replaced(self, usd=usd, seconds=seconds)
+        return replace(self, usd=usd, seconds=seconds)
 
     @property
     def ok(self) -> bool:
@@ -71,8 +76,7 @@ class Reply:
         return sum(self.logprobs) / len(self.logprobs) if self.logprobs else None
 
 
-@frozen
-class Step:
+class Step(Struct, frozen=True):
     """One decision and the replies to its calls, in call order."""
 
     decision: Decision
@@ -91,8 +95,7 @@ class Step:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
+class Spent(Struct, frozen=True, kw_only=True, gc=False):
     """What an episode has used, or has left, of each dimension of its budget."""
 
     usd: Decimal | None
@@ -102,8 +105,7 @@ class Spent:
     tokens: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(Struct, frozen=True, gc=False):
     """The sum over all replies, and what was sent besides them."""
 
     usd: Decimal
@@ -117,8 +119,7 @@ class Bill:
         return None if self.unknown else self.usd
 
 
-@frozen
-class Trace:
+class Trace(Struct, frozen=True):
     """The record of one episode; immutable, extended by `with_step`."""
 
     request: Request
@@ -267,3 +268,6 @@ class Trace:
         failures.append(Failure("unavailable", "no candidate gave a reply"))
         failure = next((f for f in failures[:-1] if f.kind != "refusal"), failures[0])
         return Answer(reason=reason or "every call failed", failure=failure)
+
+
+_as_recorded = attrgetter(*(name for name in Reply.__struct_fields__ if name != "raw"))

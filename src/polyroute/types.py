@@ -6,12 +6,12 @@ the last digit), time is seconds (`float`), token counts are `int`.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from msgspec import Struct, field
+
 from polyroute.errors import ConfigError
-from polyroute.frozen import frozen
 
 __all__ = ["Budget", "Conversation", "Json", "JsonObject", "Message", "Request", "Usage"]
 
@@ -21,8 +21,7 @@ Json: TypeAlias = Any
 JsonObject: TypeAlias = Mapping[str, Json]
 
 
-@frozen
-class Message:
+class Message(Struct, frozen=True):
     """One chat message, in OpenAI's shape, with every field it came with.
 
     Examples
@@ -88,8 +87,7 @@ class Message:
         )
 
 
-@frozen(kw_only=True)
-class Budget:
+class Budget(Struct, frozen=True, kw_only=True, gc=False):
     """What one request may spend. `None` means no limit. The limits are hard.
 
     Raises
@@ -118,8 +116,7 @@ class Budget:
             raise ConfigError(f"budget.rounds must be 1 or more, got {self.rounds!r}")
 
 
-@frozen(kw_only=True)
-class Conversation:
+class Conversation(Struct, frozen=True, kw_only=True, gc=False):
     """What a request goes on with.
 
     Raises
@@ -140,8 +137,7 @@ class Conversation:
             raise ConfigError(f"switch_cost must be 0 to 1, got {self.switch_cost!r}")
 
 
-@frozen(kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """A conversation that wants one answer."""
 
     id: str
@@ -177,8 +173,7 @@ class Request:
         return cls(id=id, messages=(Message("user", prompt),), budget=budget or Budget())
 
 
-@frozen
-class Usage:
+class Usage(Struct, frozen=True, gc=False):
     """Tokens billed for one call; the four counts are disjoint.
 
     OpenAI's ``prompt_tokens`` is `prompt` here, its ``completion_tokens`` is `completion`.

@@ -2,9 +2,9 @@
 
 import asyncio
 import itertools
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from polyroute import Call, ModelCard, Pool, Request, Trace
 from polyroute.backends.transformers import Transformers

@@ -5,10 +5,10 @@ import re
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from polyroute.records.jsonl import JsonlStore
 from polyroute.records.record import Record

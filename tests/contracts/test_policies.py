@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from polyroute import Budget, Message, Method, ModelCard, Pool, Price, Reply, Request, Trace, Usage
 from polyroute.decision import Answer, Failure

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from polyroute import ModelCard, Pool, Request, Trace
 from polyroute.decision import Answer, Call, Route
@@ -215,7 +216,7 @@ class Says:
 
 def records(policy, n):
     for k in range(n):
-        request = replace(Request.of("x", id=f"r{k}"), seed=k)
+        request = structs.replace(Request.of("x", id=f"r{k}"), seed=k)
         yield Record.of(asyncio.run(run_episode(policy, Says(), request, POOL)), policy=None)
 
 
@@ -266,6 +267,7 @@ def test_a_bandit_states_its_chances_exactly():
     request = Request.of("x")
     chance = asyncio.run(probabilities(policy, [request], POOL, draws=1))
     assert dict(zip(POOL.ids, chance[0], strict=True)) == policy.chances(Trace(request, POOL))
-    drawn = [asyncio.run(policy.decide(Trace(replace(request, seed=k), POOL))) for k in range(500)]
+    again = [Trace(structs.replace(request, seed=k), POOL) for k in range(500)]
+    drawn = [asyncio.run(policy.decide(trace)) for trace in again]
     share = np.mean([route.calls[0].model == "a" for route in drawn])
     assert chance[0, 0] == pytest.approx(share, abs=0.03)

@@ -1,10 +1,10 @@
 """AutoMix: votes decide, by a threshold or by what was learned of them."""
 
 import asyncio
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from polyroute import Budget, ModelCard, Pool, Price, Request
 from polyroute.backends.scripted import Scripted

@@ -1,10 +1,11 @@
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from polyroute import Budget, ModelCard, Pool, Price, Reply, Request, run_episode, stream_episode
 from polyroute.backends.scripted import Scripted

@@ -1,10 +1,10 @@
 import asyncio
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from polyroute import Budget, Message, ModelCard, Pool, Price, Request, Trace, run_episode
 from polyroute.backends.scripted import Scripted

@@ -1,10 +1,10 @@
 """The learned cascade: it stops where the estimator says so, and copes where it says nothing."""
 
 import asyncio
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from polyroute import Budget, ModelCard, Pool, Request, Trace
 from polyroute.backends.scripted import Scripted

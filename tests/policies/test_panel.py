@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 
 from polyroute import Budget, Message, ModelCard, Pool, Price, Request, run_episode
 from polyroute.backends.scripted import Scripted
@@ -120,7 +121,7 @@ def test_members_that_the_budget_refuses_are_left_out():
 
 
 def test_parameters_of_the_answer_go_to_the_chair_and_tools_do_not():
-    request = replace(
+    request = structs.replace(
         Request.of("hi"), params={"temperature": 0.2, "tools": [{}], "max_tokens": 50, "n": 1}
     )
     trace = run(says(), request=request)
@@ -155,7 +156,7 @@ def test_long_replies_are_cut_for_the_chair():
 def test_a_replayed_prefix_gives_the_same_decision(say):
     trace = run(say)
     for k, step in enumerate(trace.steps):
-        again = asyncio.run(PANEL.decide(replace(trace, steps=trace.steps[:k])))
+        again = asyncio.run(PANEL.decide(structs.replace(trace, steps=trace.steps[:k])))
         assert again == step.decision
 
 

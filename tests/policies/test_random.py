@@ -1,8 +1,8 @@
 import asyncio
 from collections import Counter
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from polyroute import Budget, Message, ModelCard, Pool, Request, Trace, run_episode
 from polyroute.backends.scripted import Scripted

@@ -1,9 +1,10 @@
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from polyroute import Budget, Failure, Message, ModelCard, Pool, Price, Request, Trace, run_episode
 from polyroute.backends.scripted import Scripted

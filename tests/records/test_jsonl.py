@@ -4,11 +4,11 @@ import random
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from polyroute.decision import Answer
 from polyroute.errors import RecordError

@@ -1,13 +1,13 @@
 import hashlib
 import json
 import math
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from polyroute.decision import Answer, Call, Failure, Route
 from polyroute.errors import RecordError

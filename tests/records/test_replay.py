@@ -1,10 +1,11 @@
 import asyncio
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from polyroute.backends.scripted import Scripted
 from polyroute.decision import Answer, Call, Route

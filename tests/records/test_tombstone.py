@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from polyroute import Answer, ModelCard, Pool, Request, Step, Trace
 from polyroute.errors import RecordError
@@ -23,7 +24,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def record(k: int, *, content: Content = "full", **params: Any) -> Record:
-    request = replace(Request.of(f"secret question {k}", id=f"t-{k}"), params=params)
+    request = structs.replace(Request.of(f"secret question {k}", id=f"t-{k}"), params=params)
     trace = Trace(request, POOL).with_step(Step(Answer(text=f"secret answer {k}")))
     moment = START + timedelta(days=k)
     return Record.of(trace, policy={"name": "fixed"}, created_at=moment, content=content)

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from polyroute import Budget, Message, ModelCard, Pool, Price, Request, Trace
 from polyroute.errors import ConfigError
@@ -31,13 +32,13 @@ CACHING = ModelCard(id="caching", price=Price.per_million(10, 10, cached=1))
 
 
 def after(model, request=LONG, **more):
-    return replace(request, conversation=Conversation(id="c", model=model, **more))
+    return structs.replace(request, conversation=Conversation(id="c", model=model, **more))
 
 
 def test_who_answered_is_what_the_conversation_says_else_the_message():
     assert previous_model(LONG) is None
     messages = (Message("assistant", "y", {"model": "told"}), Message("user", "z"))
-    told = replace(LONG, messages=messages)
+    told = structs.replace(LONG, messages=messages)
     assert previous_model(told) == "told"
     assert previous_model(after("known", told)) == "known"
 
@@ -86,7 +87,7 @@ def asked(policy, request):
 
 def test_greedy_stays_where_the_cache_is_warm_and_where_leaving_costs():
     alike = Greedy(Says(caching=0.8, other=0.8))
-    paying = replace(LONG, budget=Budget(usd_per_quality=1.0))
+    paying = structs.replace(LONG, budget=Budget(usd_per_quality=1.0))
     assert asked(alike, paying) == "other"  # cheaper
     assert asked(alike, after("caching", paying)) == "caching"  # cheaper with its cache
     better = Greedy(Says(caching=0.7, other=0.8))

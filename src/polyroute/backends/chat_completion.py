@@ -6,12 +6,12 @@ believed only where it agrees with itself; where it does not, the usage is unkno
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+
+from msgspec import Struct, field
 
 from polyroute.backends import json_text
 from polyroute.decision import Call
 from polyroute.errors import BackendError
-from polyroute.frozen import frozen
 from polyroute.ledger import SNAPSHOT
 from polyroute.pool import ModelCard
 from polyroute.types import Json, JsonObject, Request, Usage
@@ -62,8 +62,7 @@ def request_body(call: Call, request: Request, *, model: str, stream: bool) -> b
         ) from error
 
 
-@frozen(kw_only=True)
-class Completion:
+class Completion(Struct, frozen=True, kw_only=True):
     """What an upstream said, read."""
 
     text: str = ""

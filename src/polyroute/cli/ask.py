@@ -1,11 +1,11 @@
 """`polyroute ask`: route one question, show how, keep the record."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from polyroute.cli.console import err, hint, note, warn, write_answer, write_json
 from polyroute.cli.construction import choose, new_id, refuse_unknown_prices, setup_from

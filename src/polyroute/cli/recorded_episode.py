@@ -8,6 +8,8 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from polyroute.cli.console import note, warn
 from polyroute.cli.construction import Chosen, opened
 from polyroute.cli.live import View, view
@@ -65,7 +67,7 @@ class RecordedEpisode:
             if ended.record.error is None or fallback is None or rest is None:
                 return ended
             warn(f"the policy broke ({ended.record.error}); asking the fallback {fallback}")
-            again = replace(request, id=f"{request.id}-fallback", budget=rest)
+            again = structs.replace(request, id=f"{request.id}-fallback", budget=rest)
             card = Chosen(Fixed(fallback), {"name": "fixed", "model": fallback})
             second = await self._run(card, again, backend)
             return replace(second, lost=second.lost or ended.lost)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from polyroute.evaluate.harness import Conditions, Progress, evaluate
@@ -95,7 +96,7 @@ def curves(
         after = len(values) - k - 1
         setting = replace(
             base,
-            budget=replace(base.budget, usd_per_quality=value),
+            budget=structs.replace(base.budget, usd_per_quality=value),
             progress=_shifted(base.progress, before, after),
         )
         for name, result in evaluate(wanted, table, pool=pool, conditions=setting).items():

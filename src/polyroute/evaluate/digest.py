@@ -8,6 +8,8 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from polyroute.errors import ConfigError
 from polyroute.protocols import State
@@ -74,6 +76,8 @@ def _say(hashed: Any, kind: str, text: str) -> None:  # noqa: ANN401 - hashlib h
 
 
 def _parts(value: object) -> dict[str, object]:
+    if isinstance(value, Struct):
+        return asdict(value)
     if isinstance(value, State) or is_dataclass(value):
         return {each.name: getattr(value, each.name) for each in fields(value)}
     names = dict.fromkeys(getattr(value, "__dict__", {}))

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from polyroute.evaluate.bootstrap import Interval
 from polyroute.evaluate.result import Outcome
@@ -153,6 +155,8 @@ def plain(value: object) -> Json:
     """Return dataclasses, tuples and numbers as JSON has them; what is no number is null."""
     if isinstance(value, Outcome):
         return value.to_json()
+    if isinstance(value, Struct):
+        return plain(asdict(value))
     if is_dataclass(value) and not isinstance(value, type):
         return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):

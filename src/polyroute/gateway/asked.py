@@ -6,15 +6,15 @@ others go on to the upstream as they came, known or not.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
 from decimal import Decimal
 from typing import TypeVar
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from polyroute.config import Setup, Usd
 from polyroute.errors import ConfigError
-from polyroute.frozen import frozen
 from polyroute.gateway.catalogue import Catalogue, Choice, find
 from polyroute.gateway.errors import ApiError, InvalidError
 from polyroute.pool import Pool
@@ -80,8 +80,7 @@ _NO_OPTIONS = Options()
 """What most requests say."""
 
 
-@frozen(kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """A request that can be carried out."""
 
     request: Request

@@ -6,7 +6,8 @@ freely once more.
 """
 
 from collections import OrderedDict
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller

@@ -12,8 +12,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec import Struct
+
 from polyroute.errors import RecordError
-from polyroute.frozen import frozen
 from polyroute.records.content import Content
 from polyroute.records.promises import Promises
 from polyroute.records.record import Record, Status
@@ -35,8 +36,7 @@ _PAUSE_S = 0.05
 """How long a batch is let grow, unless somebody waits for it."""
 
 
-@frozen
-class _Kept:
+class _Kept(Struct, frozen=True):
     """An episode that is to be written."""
 
     trace: Trace

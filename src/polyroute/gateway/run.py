@@ -7,14 +7,16 @@ inside what the first one left of the budget. Both are recorded, and the reply s
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cached_property
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from polyroute.decision import Failure
 from polyroute.episode import Decided, Episode, Finished, Replied, Streamed
 from polyroute.errors import PolicyError, UnknownModelError
-from polyroute.frozen import frozen
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.errors import ApiError, InvalidError, broken_policy, failed
 from polyroute.gateway.keeper import Keeper
@@ -27,8 +29,7 @@ from polyroute.types import Budget, JsonObject, Request
 __all__ = ["FellBack", "Happening", "Outcome", "Recalled", "Report", "Run"]
 
 
-@dataclass(frozen=True, slots=True)
-class FellBack:
+class FellBack(Struct, frozen=True):
     """The policy broke, and the fallback card is asked."""
 
     card: str
@@ -47,8 +48,7 @@ class FellBack:
         return {"name": "fixed", "model": self.card}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recalled:
+class Recalled(Struct, frozen=True, kw_only=True):
     """The answer is one that was given before."""
 
     kind: Literal["same", "alike"]
@@ -68,8 +68,7 @@ Report: TypeAlias = Callable[[Happening], Awaitable[None]]
 """Who is told what happens."""
 
 
-@frozen(kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True, dict=True):
     """What a run came to."""
 
     trace: Trace
@@ -83,19 +82,20 @@ class Outcome:
     """Whether every record was kept."""
     recalled: Recalled | None = None
     """Whose answer was given again; `None` when the episode made its own."""
-    bill: Bill = field(init=False)
-    """Of all traces."""
-    rounds: int = field(init=False)
-    """Of all traces."""
 
-    def __post_init__(self) -> None:
-        bill, rounds = self.trace.bill, self.trace.rounds
+    @cached_property
+    def bill(self) -> Bill:
+        """Of all traces."""
+        bill = self.trace.bill
         for trace in self.before:
             earlier = trace.bill
             bill = Bill(bill.usd + earlier.usd, bill.unknown + earlier.unknown)
-            rounds += trace.rounds
-        object.__setattr__(self, "bill", bill)
-        object.__setattr__(self, "rounds", rounds)
+        return bill
+
+    @cached_property
+    def rounds(self) -> int:
+        """Of all traces."""
+        return sum(trace.rounds for trace in self.traces)
 
     @property
     def traces(self) -> tuple[Trace, ...]:

@@ -5,8 +5,9 @@ each. An open server has none of them but the form it answers in.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct
 
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller
@@ -28,8 +29,7 @@ class Lease(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(Struct, frozen=True):
     """A request that may go on."""
 
     asked: Asked

@@ -5,8 +5,10 @@ lets the request fall through to the next matching rule, and in the end to anoth
 """
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
+
+from msgspec.structs import replace
 
 from polyroute.decision import Call, Decision, Route
 from polyroute.errors import ConfigError

@@ -5,9 +5,11 @@ the call answered as if nothing had happened, and whoever reads the trace sees t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
+
+from msgspec.structs import replace
 
 from polyroute.decision import Decision, Route
 from polyroute.errors import ConfigError, FailureKind

@@ -5,13 +5,15 @@ The one decision here: dollars travel as strings, everything else as JSON has it
 
 import math
 from decimal import Decimal
+from operator import attrgetter
+
+from msgspec.structs import asdict
 
 from polyroute.decision import Failure, decision_from_json
-from polyroute.frozen import members
 from polyroute.trace import Reply, Step
 from polyroute.types import Budget, Conversation, Json, JsonObject, Message, Request, Usage
 
-__all__ = ["flat", "request_from_json", "request_to_json", "step_from_json", "step_to_json"]
+__all__ = ["request_from_json", "request_to_json", "step_from_json", "step_to_json"]
 
 
 def request_to_json(request: Request) -> JsonObject:
@@ -19,11 +21,11 @@ def request_to_json(request: Request) -> JsonObject:
     wire: dict[str, Json] = {
         "messages": [message.to_json() for message in request.messages],
         "params": request.params,
-        "budget": {**flat(request.budget), "usd": _decimal_to_json(request.budget.usd)},
+        "budget": {**asdict(request.budget), "usd": _decimal_to_json(request.budget.usd)},
         "seed": request.seed,
     }
     if request.conversation is not None:
-        wire["conversation"] = flat(request.conversation)
+        wire["conversation"] = asdict(request.conversation)
     if request.tenant is not None:
         wire["tenant"] = request.tenant
     return wire
@@ -65,14 +67,14 @@ _AS_THEY_ARE = (
 )  # fmt: skip
 """The fields of a reply that are JSON already."""
 
-_as_they_are = members(Reply, *_AS_THEY_ARE)
+_as_they_are = attrgetter(*_AS_THEY_ARE)
 
 
 def _reply_to_json(reply: Reply) -> JsonObject:
-    wire = _as_they_are(reply)
+    wire: dict[str, Json] = dict(zip(_AS_THEY_ARE, _as_they_are(reply), strict=True))
     wire["usd"] = _decimal_to_json(reply.usd)
-    wire["usage"] = None if reply.usage is None else flat(reply.usage)
-    wire["failure"] = None if reply.failure is None else flat(reply.failure)
+    wire["usage"] = None if reply.usage is None else asdict(reply.usage)
+    wire["failure"] = None if reply.failure is None else asdict(reply.failure)
     wire["logprobs"] = None
     if reply.logprobs is not None:
         # a token that was impossible has log-probability -inf, which is no JSON number
@@ -97,14 +99,6 @@ def _reply_from_json(wire: JsonObject) -> Reply:
         if logprobs is None
         else tuple(float(x) if isinstance(x, str) else x for x in logprobs),
     )
-
-
-_MEMBERS = {each: members(each) for each in (Usage, Failure, Budget, Conversation)}
-
-
-def flat(value: Usage | Failure | Budget | Conversation) -> dict[str, Json]:
-    """Return the fields, without the deep copies of `dataclasses.asdict`."""
-    return _MEMBERS[type(value)](value)
 
 
 def _decimal(text: str | None) -> Decimal | None:

@@ -7,7 +7,6 @@ itself alone.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache, cached_property, lru_cache
@@ -15,12 +14,13 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from typing import Literal, TypeAlias
 
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
+
 from polyroute.errors import ConfigError, RecordError
-from polyroute.frozen import frozen, members
 from polyroute.pool import ModelCard, Pool
 from polyroute.records.canonical import canonical, parse
 from polyroute.records.codec import (
-    flat,
     request_from_json,
     request_to_json,
     step_from_json,
@@ -46,8 +46,7 @@ def _version() -> str:
         return "unknown"
 
 
-@frozen(kw_only=True)
-class Record:
+class Record(Struct, frozen=True, kw_only=True):
     """One finished episode, as it is stored. The fields are the keys of its JSON form.
 
     Examples
@@ -166,10 +165,10 @@ class Record:
 
     def to_json(self) -> dict[str, Json]:
         """Return the JSON form; dollars are strings, so that no digit is lost."""
-        wire = _of_record(self)
+        wire: dict[str, Json] = asdict(self)
         wire["steps"] = list(self.steps)
         wire["bill"] = {"usd": str(self.bill.usd), "unknown": self.bill.unknown}
-        wire["usage"] = flat(self.usage)
+        wire["usage"] = asdict(self.usage)
         return wire
 
     @classmethod
@@ -233,9 +232,7 @@ class Record:
         return bool(stated == hashlib.sha256(canonical(wire)).hexdigest())
 
 
-_FIELDS = tuple(sorted(Record.__dataclass_fields__))
-
-_of_record = members(Record, *_FIELDS)
+_FIELDS = tuple(sorted(Record.__struct_fields__))
 
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "id": str, "status": str, "content": str, "created_at": str, "hash": str, "number": int,
@@ -246,8 +243,7 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
 _MALFORMED = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
 
 
-@frozen
-class Sealed:
+class Sealed(Struct, frozen=True):
     """A record as part of a chain, and its line."""
 
     draft: Record

@@ -5,7 +5,9 @@ after a journey through a file is as strict as replay in memory.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from polyroute.decision import Decision, Failure, Route
 from polyroute.errors import PolyrouteError

@@ -21,7 +21,6 @@ redis_server = _STATE.redis_server
 
 _SERVER = """
 import asyncio, json, random, sys
-from dataclasses import replace
 from decimal import Decimal
 from polyroute import Answer, Call, ModelCard, Pool, Price, Reply, Request, Route, Step, Trace
 from polyroute.gateway.access.keys import AccessKey, digest

@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from polyroute.decision import Failure
 from polyroute.gateway.cache.cache import Cache, Terms

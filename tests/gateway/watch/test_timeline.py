@@ -4,6 +4,8 @@ import itertools
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from polyroute import ModelCard, Pool, Price
 from polyroute.gateway.watch.counterfactual import rivals, tokens_of
 from polyroute.gateway.watch.timeline import Timeline
@@ -59,15 +61,7 @@ def test_a_day_is_a_bounded_number_of_minutes(done, made):
 
 
 def finish_at(account, now):
-    return type(account)(
-        **{
-            name: getattr(account, name)
-            for name in account.__dataclass_fields__
-            if name not in ("began", "seconds")
-        },
-        began=now,
-        seconds=0.0,
-    )
+    return replace(account, began=now, seconds=0.0)
 
 
 def test_steps_of_a_curve_add_up_to_its_minutes(done, made):

@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from decimal import Decimal
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from polyroute import ModelCard, Pool, Price, Request, Trace
 from polyroute.errors import ConfigError

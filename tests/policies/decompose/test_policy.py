@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 
 from polyroute import Budget, ModelCard, Pool, Price, Request, run_episode
 from polyroute.backends.scripted import Scripted
@@ -58,7 +59,7 @@ def run(say, policy=POLICY, budget=None, question="How many people live in Franc
     request = Request.of(question, budget=budget or Budget(rounds=6))
     trace = asyncio.run(run_episode(policy, Scripted(say), request, POOL))
     for k, step in enumerate(trace.steps):
-        again = asyncio.run(policy.decide(replace(trace, steps=trace.steps[:k])))
+        again = asyncio.run(policy.decide(structs.replace(trace, steps=trace.steps[:k])))
         assert again == step.decision, "a replayed prefix gives the same decision"
     return trace
 
@@ -362,7 +363,7 @@ def test_the_grammar_goes_with_the_routers_own_call_only():
 
 
 def test_parameters_of_the_answer_go_with_the_merge():
-    request = replace(Request.of("?"), params={"temperature": 0.3, "tools": [{}]})
+    request = structs.replace(Request.of("?"), params={"temperature": 0.3, "tools": [{}]})
     trace = asyncio.run(run_episode(POLICY, Scripted(world(PAIR)), request, POOL))
     assert trace.calls[-1].params == {"temperature": 0.3}
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import itertools
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from polyroute import Budget, ModelCard, Pool, Price, Request, Trace, run_episode
 from polyroute.backends.by_card import ByCard

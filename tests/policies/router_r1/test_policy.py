@@ -1,10 +1,10 @@
 import asyncio
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from polyroute import Reply, Trace
 from polyroute.decision import Answer, Route

@@ -6,9 +6,9 @@ Each test is named after the number the defect has among the 25 that were found 
 
 import asyncio
 import inspect
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from polyroute import ModelCard, Pool, Reply, run_episode
 from polyroute.decision import Route

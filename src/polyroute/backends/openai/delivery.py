@@ -7,8 +7,10 @@ set the worst case aside once more, and the reply then shows both.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from polyroute.backends.openai.exchange import Exchange
 from polyroute.backends.openai.form import Form

@@ -5,7 +5,9 @@ that fails early can still be replaced; from then on whatever breaks leaves the 
 """
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from polyroute.backends.chat_completion import (
     Completion,

@@ -6,7 +6,8 @@ does, and a call that needs it elsewhere is an error, never a turn that starts a
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from polyroute.backends.chat_completion import request_body
 from polyroute.backends.openai.instance import Instance

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from polyroute.cli.console import note, plural, warn, write_json, write_line
 from polyroute.cli.construction import Chosen, choose, configured_specs, store_from

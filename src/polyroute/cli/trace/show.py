@@ -1,7 +1,6 @@
 """`polyroute trace show`: one record, round by round, with its bill."""
 
-from dataclasses import replace
-
+from msgspec.structs import replace
 from rich.text import Text
 
 from polyroute.cli.console import out, printable, write_json, write_table

@@ -1,6 +1,6 @@
 """What a caller may ask for: its policies, and its cards."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller

@@ -7,8 +7,9 @@ are those of the configuration, so that what a client sends never becomes the na
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
+from msgspec import Struct
+
 from polyroute.decision import Call, Route
-from polyroute.frozen import frozen
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller
 from polyroute.gateway.completion import quoted
@@ -22,8 +23,7 @@ Ending: TypeAlias = Literal["answered", "failed", "cancelled"]
 _NOTHING = Decimal(0)
 
 
-@frozen
-class Called:
+class Called(Struct, frozen=True):
     """One call, and what came back."""
 
     card: str
@@ -39,8 +39,7 @@ class Called:
         return self.reply.failure is not None and self.reply.failure.kind == "budget"
 
 
-@frozen(kw_only=True)
-class Account:
+class Account(Struct, frozen=True, kw_only=True):
     """One request that is over."""
 
     caller: Caller

@@ -6,9 +6,9 @@ none of it, for episodes are other people's.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from decimal import Decimal
 
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
+from msgspec import structs
 
 from polyroute.decision import Decision
 from polyroute.errors import ConfigError
@@ -258,7 +259,7 @@ class LinUCB:
         """Return the expected dollars that the choices of `trace` cost over the best known."""
         total = 0.0
         for k, step in enumerate(trace.steps):
-            arms = Arms.of(replace(trace, steps=trace.steps[:k]), self._terms)
+            arms = Arms.of(structs.replace(trace, steps=trace.steps[:k]), self._terms)
             extra = arms.extra_usd(self._means(arms, x)) if arms.ids else ()
             asked = {reply.model for reply in step.replies}
             total += sum(

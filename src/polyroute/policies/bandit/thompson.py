@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
+from msgspec import structs
 
 from polyroute.decision import Decision
 from polyroute.errors import ConfigError
@@ -217,7 +218,7 @@ class Thompson:
         """Return the expected dollars that the choices of `trace` cost over the best known."""
         total = 0.0
         for k, step in enumerate(trace.steps):
-            arms = Arms.of(replace(trace, steps=trace.steps[:k]), self._terms)
+            arms = Arms.of(structs.replace(trace, steps=trace.steps[:k]), self._terms)
             extra = arms.extra_usd(self._means(arms, name)) if arms.ids else ()
             asked = {reply.model for reply in step.replies}
             total += sum(

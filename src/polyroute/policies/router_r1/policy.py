@@ -5,9 +5,11 @@ so far, its reply the turn, and a route after it the replies to the turn's searc
 """
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
+
+from msgspec.structs import replace
 
 from polyroute.answers import text as canonical
 from polyroute.conversation import conversation

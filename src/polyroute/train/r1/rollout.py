@@ -7,10 +7,11 @@ that samples, a teacher, or the scripted optimum.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from polyroute.backends.by_card import ByCard
 from polyroute.backends.transformers import Tokens, Transformers

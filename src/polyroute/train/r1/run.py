@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import yaml
+from msgspec import structs
 
 from polyroute.backends.transformers import Loaded, Transformers
 from polyroute.backends.transformers.load import load
@@ -306,7 +307,7 @@ class Run:
         backend = self._backend(loaded)
         found: dict[str, Json] = {}
         for name, game in games.items():
-            requests = [replace(p.request, id=f"{p.request.id}#{name}") for p in problems]
+            requests = [structs.replace(p.request, id=f"{p.request.id}#{name}") for p in problems]
             rollouts = asyncio.run(game.play(problems, backend, requests=requests))
             found[name] = judge(rollouts)
         asyncio.run(backend.close())
@@ -367,7 +368,9 @@ def _priced(problem: Problem, worth: tuple[float, float] | None, draw: random.Ra
         return problem
     low, high = np.log(worth)
     drawn = float(np.exp(draw.uniform(low, high)))
-    request = replace(problem.request, budget=replace(budget, usd_per_quality=drawn))
+    request = structs.replace(
+        problem.request, budget=structs.replace(budget, usd_per_quality=drawn)
+    )
     return replace(problem, request=request)
 
 

@@ -1,9 +1,11 @@
 """One row of verl, played: from a setting and a row to tokens, mask, reward and figures."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from polyroute.backends.transformers import Tokens
 from polyroute.backends.transformers.wording import Wording
