@@ -4,8 +4,8 @@ A trace prefix is the *only* thing a policy sees, so replaying a prefix through 
 gives the same decision.
 """
 
-from collections.abc import Iterator
 from decimal import Decimal
+from functools import cached_property
 from operator import attrgetter
 
 from msgspec import Struct, field
@@ -119,7 +119,7 @@ class Bill(Struct, frozen=True, gc=False):
         return None if self.unknown else self.usd
 
 
-class Trace(Struct, frozen=True):
+class Trace(Struct, frozen=True, dict=True):
     """The record of one episode; immutable, extended by `with_step`."""
 
     request: Request
@@ -136,12 +136,14 @@ class Trace(Struct, frozen=True):
         return tuple(reply for step in self.steps for reply in step.replies)
 
     @property
-    def _sendings(self) -> Iterator[Reply]:
+    def _sendings(self) -> list[Reply]:
         """All replies, and what was sent besides them."""
+        sendings: list[Reply] = []
         for step in self.steps:
             for reply in step.replies:
-                yield reply
-                yield from reply.discarded
+                sendings.append(reply)
+                sendings += reply.discarded
+        return sendings
 
     @property
     def good_replies(self) -> tuple[Reply, ...]:
@@ -164,7 +166,7 @@ class Trace(Struct, frozen=True):
             for call in step.decision.calls
         )
 
-    @property
+    @cached_property
     def bill(self) -> Bill:
         """Sum of the replies' prices."""
         total, unknown = Decimal(0), 0
@@ -184,10 +186,10 @@ class Trace(Struct, frozen=True):
         """Dollars spent so far; `None` when a part is unknown."""
         return self.bill.total
 
-    @property
+    @cached_property
     def usage(self) -> Usage:
         """Tokens spent so far, as far as they are known."""
-        return Usage.sum(sent.usage for sent in self._sendings if sent.usage is not None)
+        return Usage.sum([sent.usage for sent in self._sendings if sent.usage is not None])
 
     @property
     def seconds(self) -> float:
@@ -228,7 +230,7 @@ class Trace(Struct, frozen=True):
         left = self.left
         return replace(budget, usd=left.usd, seconds=left.seconds, rounds=1, tokens=left.tokens)
 
-    @property
+    @cached_property
     def final(self) -> Reply | None:
         """The reply that is relayed as the answer, when the last step is a final route."""
         if not self.steps:

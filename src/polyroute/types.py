@@ -212,7 +212,7 @@ class Usage(Struct, frozen=True, gc=False):
         >>> Usage.sum([Usage(1, 2), Usage(3, 4)])
         Usage(input=4, output=6, cached=0, reasoning=0)
         """
-        known = list(usages)
+        known = usages if isinstance(usages, list) else list(usages)
         return known[0] if len(known) == 1 else sum(known, cls())
 
     def __add__(self, other: "Usage") -> "Usage":

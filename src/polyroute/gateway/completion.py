@@ -107,13 +107,7 @@ def usage(outcome: Outcome) -> JsonObject | None:
     As the upstream said it where there was one call only; a sum over all calls, the policy's own
     included, otherwise.
     """
-    made = [
-        reply
-        for trace in outcome.traces
-        for step in trace.steps
-        for reply in step.replies
-        if reply.failure is None or not _refused(reply)
-    ]
+    made = outcome.made
     raw = made[0].raw if len(made) == 1 else None
     if raw is not None and isinstance(raw.get("usage"), (dict, Mapping)):
         reported: JsonObject = raw["usage"]
@@ -126,12 +120,10 @@ def report(outcome: Outcome, asked: Asked) -> dict[str, Json]:
     """Return the ``polyroute`` field: what was asked of whom, and what it cost."""
     trace = outcome.trace
     calls: list[JsonObject] = []
-    used: list[Usage] = []
     own: list[Usage] = []
     seconds = 0.0
     for each in outcome.traces:
         seconds += each.seconds
-        used.append(each.usage)
         for step in each.steps:
             if isinstance(step.decision, Route):
                 for reply in step.replies:
@@ -142,10 +134,10 @@ def report(outcome: Outcome, asked: Asked) -> dict[str, Json]:
         "trace_id": trace.request.id,
         "policy": asked.choice.name,
         "seed": trace.request.seed,
-        "usd": _usd(outcome),
+        "usd": outcome.usd,
         "rounds": outcome.rounds,
         "seconds": _to_the_microsecond(seconds),
-        "usage": _usage_to_json(Usage.sum(used)),
+        "usage": _usage_of(outcome, calls),
         "own_usage": _usage_to_json(Usage.sum(own)) if own else _NO_TOKENS,
         "calls": calls,
     }
@@ -172,17 +164,16 @@ def report(outcome: Outcome, asked: Asked) -> dict[str, Json]:
 
 def headers(outcome: Outcome, asked: Asked) -> dict[str, str]:
     """Return the headers that say what a run came to."""
-    models: dict[str, None] = {}
-    for trace in outcome.traces:
-        for step in trace.steps:
-            for reply in step.replies:
-                if reply.failure is None or not _refused(reply):
-                    models[reply.model] = None
+    made = outcome.made
+    if len(made) == 1:
+        models = in_header(made[0].model)
+    else:
+        models = ",".join(map(in_header, dict.fromkeys([reply.model for reply in made])))
     fields = {
         "x-polyroute-trace-id": outcome.trace.request.id,
         "x-polyroute-policy": in_header(asked.choice.name),
-        "x-polyroute-usd": _usd(outcome) or "unknown",
-        "x-polyroute-models": ",".join(map(in_header, models)),
+        "x-polyroute-usd": outcome.usd or "unknown",
+        "x-polyroute-models": models,
         "x-polyroute-rounds": str(outcome.rounds),
     }
     if outcome.recalled is not None:
@@ -239,10 +230,14 @@ def _facts(trace: Trace) -> JsonObject:
     return {key: value for key, value in decision.fields.items() if key not in _OF_A_MESSAGE}
 
 
-def _usd(outcome: Outcome) -> str | None:
-    """Return the exact price of the run; `None` when a part of it is unknown."""
-    total = outcome.bill.total
-    return None if total is None else f"{total:f}"
+def _usage_of(outcome: Outcome, calls: list[JsonObject]) -> JsonObject:
+    """Return the tokens of all traces; those of the only call, where they are the same."""
+    used = outcome.trace.usage
+    if not outcome.before:
+        only = outcome.made[0].usage if len(calls) == len(outcome.made) == 1 else None
+        told: JsonObject = calls[0]["usage"] if used is only else _usage_to_json(used)
+        return told
+    return _usage_to_json(Usage.sum([trace.usage for trace in outcome.traces]))
 
 
 def _to_the_microsecond(seconds: float) -> float:
@@ -266,7 +261,3 @@ _NO_TOKENS = _usage_to_json(Usage())
 
 def _has_choices(raw: JsonObject | None) -> bool:
     return raw is not None and isinstance(raw.get("choices"), list) and bool(raw["choices"])
-
-
-def _refused(reply: Reply) -> bool:
-    return reply.failure is not None and reply.failure.kind == "budget"

@@ -23,7 +23,7 @@ from polyroute.gateway.keeper import Keeper
 from polyroute.policies.fixed import Fixed
 from polyroute.protocols import Backend, Policy
 from polyroute.records.record import Status
-from polyroute.trace import Bill, Trace
+from polyroute.trace import Bill, Reply, Trace
 from polyroute.types import Budget, JsonObject, Request
 
 __all__ = ["FellBack", "Happening", "Outcome", "Recalled", "Report", "Run"]
@@ -95,9 +95,25 @@ class Outcome(Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def rounds(self) -> int:
         """Of all traces."""
-        return sum(trace.rounds for trace in self.traces)
+        return self.trace.rounds + sum(trace.rounds for trace in self.before)
 
-    @property
+    @cached_property
+    def usd(self) -> str | None:
+        """The exact price of the run, as text; `None` when a part of it is unknown."""
+        return None if self.bill.unknown else f"{self.bill.usd:f}"
+
+    @cached_property
+    def made(self) -> list[Reply]:
+        """The replies to all calls that were made: those that the budget refused are left out."""
+        return [
+            reply
+            for trace in self.traces
+            for step in trace.steps
+            for reply in step.replies
+            if reply.failure is None or reply.failure.kind != "budget"
+        ]
+
+    @cached_property
     def traces(self) -> tuple[Trace, ...]:
         """All traces, oldest first: together they are the bill."""
         return (*self.before, self.trace)

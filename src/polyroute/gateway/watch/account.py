@@ -33,10 +33,8 @@ class Called(Struct, frozen=True):
     own: bool
     """Whether it was the policy's own thinking."""
 
-    @property
-    def refused(self) -> bool:
-        """Whether the budget did not allow it; it was not made."""
-        return self.reply.failure is not None and self.reply.failure.kind == "budget"
+    refused: bool
+    """Whether the budget did not allow it; it was not made."""
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -50,6 +48,10 @@ class Account(Struct, frozen=True, kw_only=True):
     """Seconds since 1970."""
     seconds: float
     """From the time it was let in to its end."""
+    policy: str
+    """Name of the policy; ``fixed`` when the request named a card."""
+    routed: bool
+    """Whether a policy chose, and not the client."""
     ending: Ending
     remembered: bool
     """Whether the answer of an earlier request was given again: nothing was called."""
@@ -69,16 +71,6 @@ class Account(Struct, frozen=True, kw_only=True):
     def id(self) -> str:
         """Id of the trace."""
         return self.asked.request.id if self.outcome is None else self.outcome.trace.request.id
-
-    @property
-    def policy(self) -> str:
-        """Name of the policy; ``fixed`` when the request named a card."""
-        return self.asked.choice.name
-
-    @property
-    def routed(self) -> bool:
-        """Whether a policy chose, and not the client."""
-        return self.asked.choice.card is None
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -107,22 +99,25 @@ def account_of(
             outcome=None,
             began=began,
             seconds=seconds,
+            policy=asked.choice.name,
+            routed=asked.choice.card is None,
             ending="failed",
             remembered=False,
         )
-    traces = outcome.traces
-    recalled = outcome.recalled
+    recalled, bill = outcome.recalled, outcome.bill
     return Account(
         caller=caller,
         asked=asked,
         outcome=outcome,
         began=began,
         seconds=seconds,
-        ending=_ending(outcome),
+        policy=asked.choice.name,
+        routed=asked.choice.card is None,
+        ending="answered" if outcome.error is None else _ending(outcome),
         remembered=recalled is not None,
-        called=_called(traces),
-        usd=outcome.bill.usd,
-        unknown=outcome.bill.unknown,
+        called=_called(outcome.traces),
+        usd=bill.usd,
+        unknown=bill.unknown,
         saved=_NOTHING if recalled is None or recalled.usd is None else recalled.usd,
         rounds=outcome.rounds,
         answer=quoted(outcome.trace),
@@ -130,19 +125,19 @@ def account_of(
 
 
 def _ending(outcome: Outcome) -> Ending:
-    if outcome.error is None:
-        return "answered"
     replies = outcome.trace.replies
     failure = replies[-1].failure if replies else None
     return "cancelled" if failure is not None and failure.kind == "cancelled" else "failed"
 
 
 def _called(traces: tuple[Trace, ...]) -> tuple[Called, ...]:
-    called = [
-        Called(trace.pool.card(call.model).id, call, reply, step.decision.own)
-        for trace in traces
-        for step in trace.steps
-        if isinstance(step.decision, Route)
-        for call, reply in zip(step.decision.calls, step.replies, strict=True)
-    ]
+    called: list[Called] = []
+    for trace in traces:
+        for step in trace.steps:
+            if isinstance(step.decision, Route):
+                own = step.decision.own
+                for call, reply in zip(step.decision.calls, step.replies, strict=True):
+                    card = trace.pool.card(call.model).id
+                    refused = reply.failure is not None and reply.failure.kind == "budget"
+                    called.append(Called(card, call, reply, own, refused))
     return tuple(called)

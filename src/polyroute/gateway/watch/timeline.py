@@ -106,8 +106,9 @@ class Timeline:
             best, cheapest = self._rivals
             minute.compared += 1
             minute.compared_usd += account.usd
-            minute.best += best.usd(usage)
-            minute.cheapest += cheapest.usd(usage)
+            usd = best.usd(usage)
+            minute.best += usd
+            minute.cheapest += usd if cheapest.card is best.card else cheapest.usd(usage)
 
     def renew(self, pool: Pool) -> None:
         """Go on with another pool: what is compared from now on is compared with its models."""

@@ -27,14 +27,14 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             model=model,
             seed=seed,
             teachers=("random", "mixed", "mixed", "mixed"),
-            imitation=Imitation(traces=24_000, steps=3_000),
+            imitation=Imitation(traces=16_000, steps=1_500),
             reinforcement=Reinforcement(
-                steps=120,
+                steps=100,
                 questions=32,
                 minibatches=4,  # one update of 256 episodes moves too little
                 learning_rate=3e-4,
                 schedule="linear",
-                save_every=20,
+                save_every=10,
             ),
             judged=300,
         )
