@@ -174,7 +174,7 @@ class Episode:
             decision = await self._decide()
             await tell(Decided(decision))
             if isinstance(decision, Answer):
-                self._append(Step(decision, (), self._elapsed()))
+                self._append(Step(decision, (), time.monotonic() - self._start))
                 break
             await self._carry_out(decision, tell, stream=stream and decision.final)
             if self._streamed or (decision.final and self.trace.final is not None):
@@ -285,7 +285,7 @@ class Episode:
                 _cancelled(call) if reply is None else reply
                 for call, reply in zip(route.calls, replies, strict=True)
             ]
-            self._append(Step(route, tuple(done), self._elapsed()))
+            self._append(Step(route, tuple(done), time.monotonic() - self._start))
 
     def _reserve(self, route: Route) -> list[Reservation | Failure]:
         budget = self.trace.request.budget
@@ -362,9 +362,6 @@ class Episode:
 
     def _append(self, step: Step) -> None:
         self.trace = self.trace.with_step(step)
-
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._start
 
     def _begin(self) -> None:
         """Start the clock."""

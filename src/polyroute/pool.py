@@ -234,7 +234,7 @@ class Pool(Sequence[ModelCard]):
         return isinstance(other, Pool) and self._cards == other._cards
 
     def __hash__(self) -> int:
-        return hash(self.ids)
+        return hash(self._ids)
 
     def __repr__(self) -> str:
         return f"Pool({', '.join(self.ids)})"

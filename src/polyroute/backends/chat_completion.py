@@ -113,13 +113,14 @@ def read_completion(body: Mapping[str, Json]) -> Completion:
         raise _invalid("the first choice has no message")
     content = message.get("content")
     said = {key: value for key, value in message.items() if key not in ("role", "content")}
+    reason, model = choice.get("finish_reason"), body.get("model")
     return Completion(
-        text=_text(content),
+        text=content if isinstance(content, str) else _text(content),
         fields={**said, "content": content} if isinstance(content, list) else said,
-        finish_reason=_string(choice.get("finish_reason")),
+        finish_reason=reason if isinstance(reason, str) else None,
         logprobs=tuple(_logprobs(choice)) or None if choice.get("logprobs") else None,
         usage=read_usage(body.get("usage")),
-        model=_string(body.get("model")),
+        model=model if isinstance(model, str) else None,
         stop=_stop(choice),
     )
 
@@ -272,10 +273,12 @@ def read_usage(wire: Json) -> Usage | None:
     """
     if not isinstance(wire, (dict, Mapping)):
         return None
-    prompt, completion = _count(wire, "prompt_tokens"), _count(wire, "completion_tokens")
-    cached = _detail(wire, "prompt_tokens_details", "cached_tokens")
-    reasoning = _detail(wire, "completion_tokens_details", "reasoning_tokens")
-    if prompt is None or completion is None or cached is None or reasoning is None:
+    prompt, completion = wire.get("prompt_tokens"), wire.get("completion_tokens")
+    # an exact type: true is an int
+    if type(prompt) is not int or type(completion) is not int or prompt < 0 or completion < 0:
+        return None
+    cached, reasoning = _detail(wire, "prompt", "cached"), _detail(wire, "completion", "reasoning")
+    if cached is None or reasoning is None:
         return None
     total = wire.get("total_tokens")
     if total is not None and total == prompt + completion + reasoning:
@@ -376,16 +379,15 @@ def _stop(choice: Mapping[str, Json]) -> JsonObject:
     return {}
 
 
-def _count(wire: Mapping[str, Json], name: str) -> int | None:
-    count = wire.get(name)
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
-
-
 def _detail(wire: Mapping[str, Json], group: str, name: str) -> int | None:
-    details = wire.get(group)
-    if not details or not isinstance(details, (dict, Mapping)) or details.get(name) is None:
+    """Return a count among the details of another; `None` when it is none, 0 when none is given."""
+    details = wire.get(f"{group}_tokens_details")
+    if not details or not isinstance(details, (dict, Mapping)):
         return 0
-    return _count(details, name)
+    count = details.get(f"{name}_tokens")
+    if count is None:
+        return 0
+    return count if type(count) is int and count >= 0 else None
 
 
 def _string(value: Json) -> str | None:

@@ -112,7 +112,11 @@ class Instances:
             among = tuple(place for place in among if place not in but)
         if not among:
             return None
-        return self._began(self._balancer.choose(self.live, among, call, request))
+        place = among[0]
+        if len(among) > 1:
+            place = self._balancer.choose(self.live, among, call, request)
+        self.live[place].outstanding += 1
+        return place
 
     def again(self, place: int) -> bool:
         """Count a call as running on an instance it was sent to before; false when it is out.

@@ -96,7 +96,7 @@ def create_app(
         If a card of the pool has the name of a policy.
     """
     learner = Learner(setup)
-    catalogue = Catalogue(setup, learner.newest)
+    catalogue = Catalogue(setup, learner.newest if learner.learns else None)
     keeper = lasting.keeper if lasting else Keeper(setup.records, setup.settings.records.content)
     backend = ByCard(setup.backends, setup.first_token_s)
     server = setup.settings.server

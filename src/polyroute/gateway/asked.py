@@ -140,10 +140,13 @@ class Reader:
             404, for an unknown model or policy.
         """
         model = _typed(wire, "model", str, "a string")
-        options = _options(wire.get("polyroute"))
-        stream, include_usage = _streaming(wire)
+        ours = wire.get("polyroute")
+        options = _NO_OPTIONS if ours is None else _options(ours)
+        stream = include_usage = False
+        if "stream" in wire or "stream_options" in wire:
+            stream, include_usage = _streaming(wire)
         choice = self._catalogue.choose(model, options.policy)
-        pool = self._allowed(options)
+        pool = self._pool if ours is None else self._allowed(options)
         if pool is not self._pool and choice.card is not None and choice.card not in pool.ids:
             raise InvalidError(
                 f"the model {model!r} is left out by this request itself", param="model"
@@ -166,29 +169,27 @@ class Reader:
         params = {key: value for key, value in wire.items() if key not in _OURS}
         for name in _COUNTS:
             value = params.get(name)
-            if value is not None and (not _is_int(value) or value < 1):
+            if value is not None and (type(value) is not int or value < 1):
                 raise InvalidError(
                     f"{name} must be an integer of 1 or more, got {value!r:.80}", param=name
                 )
         seed = params.get("seed")
-        if seed is not None and not _is_int(seed):
+        if seed is not None and type(seed) is not int:
             raise InvalidError(f"seed must be an integer, got {seed!r:.80}", param="seed")
         drawn = _RANDOM.draw()
         return Request(
             id=drawn[:_ID_BYTES].hex(),
             messages=_messages(wire),
-            budget=self._tighter(options),
+            budget=self._budget if options is _NO_OPTIONS else self._tighter(options),
             seed=int.from_bytes(drawn[_ID_BYTES:]) >> 1 if seed is None else seed,
             params=params,
-            conversation=options.continues,
+            conversation=None if options is _NO_OPTIONS else options.continues,
             tenant=tenant,
         )
 
     def _tighter(self, options: Options) -> Budget:
         """Return the configured budget where the request asks for more, else what it asks."""
         mine = self._budget
-        if options is _NO_OPTIONS:
-            return mine
         asked = options.usd_per_quality
         return replace(
             mine,
@@ -201,8 +202,6 @@ class Reader:
 
     def _allowed(self, options: Options) -> Pool:
         pool = self._pool
-        if options is _NO_OPTIONS:
-            return pool
         for key, listed in (("allow", options.allow), ("deny", options.deny)):
             for name in listed or ():
                 if find(pool, name) is None:
@@ -277,8 +276,6 @@ def _streaming(wire: JsonObject) -> tuple[bool, bool]:
 
 
 def _options(wire: Json) -> Options:
-    if wire is None:
-        return _NO_OPTIONS
     if not isinstance(wire, Mapping):
         raise InvalidError("polyroute must be an object", param="polyroute")
     try:
@@ -304,10 +301,6 @@ def _typed(wire: JsonObject, name: str, kind: type[_Typed], expected: str) -> _T
         got = "nothing" if value is None else f"{value!r:.80}"
         raise InvalidError(f"{name} must be {expected}, got {got}", param=name)
     return value
-
-
-def _is_int(value: Json) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _least(mine: _Number | None, asked: _Number | None) -> _Number | None:

@@ -58,9 +58,7 @@ class Catalogue:
         If a card has a name that stands for a policy.
     """
 
-    def __init__(
-        self, setup: Setup, newest: Callable[[Choice], Choice] = lambda choice: choice
-    ) -> None:
+    def __init__(self, setup: Setup, newest: Callable[[Choice], Choice] | None = None) -> None:
         self._newest = newest
         self._pool = setup.pool
         self._created = int(time.time())
@@ -139,7 +137,8 @@ class Catalogue:
         return self._card_entry(card)
 
     def _named(self, name: str, *, param: str) -> Choice:
-        return self._newest(self._found(name, param=param))
+        found = self._policies.get(name) or self._found(name, param=param)
+        return found if self._newest is None else self._newest(found)
 
     def _found(self, name: str, *, param: str) -> Choice:
         if name not in self._policies:

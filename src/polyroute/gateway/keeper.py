@@ -101,13 +101,14 @@ class Keeper:
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
         kept = _Kept(trace, policy, status, error)
-        self._promise(kept.id)
+        if self._promises is not None:
+            self._promise(trace.request.id)
         if len(self._waiting) >= _MOST_WAITING:
             async with self._written:
                 await self._written.wait_for(lambda: len(self._waiting) < _MOST_WAITING)
         self._waiting.append(kept)
         self._taken += 1
-        if not self._some.is_set():
+        if len(self._waiting) == 1:
             self._some.set()
         return not self.failing
 

@@ -40,8 +40,18 @@ def canonical(value: Json) -> bytes:
     >>> canonical("\ud800")
     b'"\\ud800"'
     """
-    if (fast := _fast(value)) is not None:
-        return fast
+    if orjson is not None:
+        try:
+            fast: bytes = orjson.dumps(value, option=_AS_HERE)
+            if (
+                not (b"0.0000" in fast and _SMALL.search(fast))
+                and not (b"e-" in fast and _EXPONENT.search(fast))
+                # NaN and what is no JSON are written as something else, and read as that
+                and orjson.loads(fast) == value
+            ):
+                return fast
+        except TypeError:
+            pass  # long integers, keys that are no strings, halves of characters
     text = _dumps(value)
     try:
         return text.encode()
@@ -70,21 +80,7 @@ def parse(text: bytes | str) -> Json:
         raise RecordError(f"not JSON: {error}") from error
 
 
-def _fast(value: Json) -> bytes | None:
-    """Return the text by the faster package; `None` where it might not be the same."""
-    if orjson is None:
-        return None
-    try:
-        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS)
-    except TypeError:  # long integers, keys that are no strings, halves of characters
-        return None
-    if b"0.0000" in text and _SMALL.search(text):
-        return None
-    if b"e-" in text and _EXPONENT.search(text):
-        return None
-    # NaN and what is no JSON are written as something else, and read as that
-    return text if orjson.loads(text) == value else None
-
+_AS_HERE = 0 if orjson is None else orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 _SMALL = re.compile(rb"0\.0000(?<=[-:,\[]0\.0000)")
 _EXPONENT = re.compile(rb"e-(?<=[0-9]e-)")

@@ -6,12 +6,13 @@ itself alone.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache, cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
+from operator import itemgetter
 from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
@@ -127,17 +128,23 @@ class Record(Struct, frozen=True, kw_only=True):
         RecordError
             If `created_at` has no time zone.
         """
+        request = request_to_json(trace.request)
+        steps = [step_to_json(step) for step in trace.steps]
+        if content != "full":
+            request = conceal_request(request, content)
+            steps = [conceal_step(step, content) for step in steps]
+            error = conceal_text(error, content)
         return cls(
             id=trace.request.id,
-            request=conceal_request(request_to_json(trace.request), content),
+            request=request,
             pool=_pool_to_json(trace.pool),
-            steps=tuple(conceal_step(step_to_json(step), content) for step in trace.steps),
+            steps=tuple(steps),
             status=status or _status(trace),
             bill=trace.bill,
             usage=trace.usage,
             policy=policy,
             content=content,
-            error=conceal_text(error, content),
+            error=error,
             created_at=None if created_at is None else _timestamp(created_at),
         )
 
@@ -282,26 +289,28 @@ class Draft:
         self.record = record
         wire = record.to_json()
         try:
-            self._begins = _members(wire, _BEFORE_HASH)
-            self._id = _members(wire, ("id",))
-            self._policy = _members(wire, ("policy",))
-            self._pool = _pool_member(record.pool)
-            self._ends = _members(wire, _AFTER_PREVIOUS)
+            self._begins = canonical(dict(zip(_BEFORE_HASH, _before_hash(wire), strict=True)))
+            self._id = canonical(record.id)
+            self._policy = canonical(record.policy)
+            pool = record.pool
+            self._pool = pool.text if isinstance(pool, _Pool) else canonical(pool)
+            self._ends = canonical(dict(zip(_AFTER_PREVIOUS, _after_previous(wire), strict=True)))
         except RecordError as error:
             raise RecordError(f"the record {record.id!r} {error}") from error
 
     def seal(self, number: int, previous: str | None) -> Sealed:
         """Return the record as number `number`, after the one whose hash is `previous`."""
-        placed = b',%b,"number":%d,%b,%b,"previous":%b,%b}' % (
+        placed = b',"id":%b,"number":%d,"policy":%b,"pool":%b,"previous":%b,%b' % (
             self._id,
             number,
             self._policy,
             self._pool,
             canonical(previous),
-            self._ends,
+            self._ends[1:],
         )
-        digest = hashlib.sha256(b"{" + self._begins + placed).hexdigest()
-        line = b'{%b,"hash":"%b"%b' % (self._begins, digest.encode(), placed)
+        begins = self._begins[:-1]
+        digest = hashlib.sha256(begins + placed).hexdigest()
+        line = b'%b,"hash":"%b"%b' % (begins, digest.encode(), placed)
         return Sealed(self.record, number, previous, digest, line)
 
 
@@ -315,23 +324,15 @@ _AFTER_PREVIOUS = _between("previous~", "~")
 """Sorted, a record's names are those, ``hash``, ``id``, ``number``, ``policy``, ``pool``,
 ``previous``, and these."""
 
-
-def _members(wire: JsonObject, names: Sequence[str]) -> bytes:
-    """Return the members of these names as they stand in the canonical text of `wire`."""
-    return canonical({name: wire[name] for name in names})[1:-1]
-
-
-def _pool_member(pool: JsonObject) -> bytes:
-    """Return the member ``pool``, which many records share."""
-    return pool.member if isinstance(pool, _Pool) else _members({"pool": pool}, ("pool",))
+_before_hash, _after_previous = itemgetter(*_BEFORE_HASH), itemgetter(*_AFTER_PREVIOUS)
 
 
 class _Pool(dict[str, Json]):
     """The JSON of a pool, written once for all the records of its episodes."""
 
     @cached_property
-    def member(self) -> bytes:
-        return b'"pool":' + canonical(self)
+    def text(self) -> bytes:
+        return canonical(self)
 
 
 @lru_cache(maxsize=256)

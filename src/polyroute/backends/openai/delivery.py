@@ -7,9 +7,10 @@ set the worst case aside once more, and the reply then shows both.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from polyroute.backends.openai.exchange import Exchange
@@ -119,8 +120,7 @@ class Upstreams:
     sleep: Callable[[float], Awaitable[None]]
 
 
-@dataclass(slots=True, kw_only=True)
-class Delivery:
+class Delivery(Struct, kw_only=True):
     """One call; single use."""
 
     up: Upstreams
@@ -130,11 +130,11 @@ class Delivery:
     reserve: Reserve
     start: float
     """When the call began, by the clock of the event loop."""
-    attempt: int = field(default=0, init=False)
+    attempt: int = 0
     """How often it was sent."""
-    failures: dict[int, BackendError] = field(default_factory=dict, init=False)
+    failures: dict[int, BackendError] = field(default_factory=dict)
     """By place, the one that failed longest ago first."""
-    _discarded: list[Reply] = field(default_factory=list, init=False)
+    _discarded: list[Reply] = field(default_factory=list)
 
     async def run(self) -> Reply:
         """Send the call until there is a reply, or none can be hoped for.
@@ -167,7 +167,7 @@ class Delivery:
                     return self._with_all(self._failed(place, error))
                 place = following
             else:
-                return self._with_all(reply)
+                return self._with_all(reply) if self._discarded else reply
 
     # ---- who is asked -------------------------------------------------------------------------
 
@@ -247,11 +247,13 @@ class Delivery:
             raise
         if emit is not None and up.instances.is_on_trial(place):
             emit = self._noting(place, emit)
+        instance = up.configured[place]
         return Exchange(
             call=self.call,
             trace=self.trace,
             emit=emit,
-            instance=up.configured[place],
+            instance=instance,
+            model=instance.model or self.trace.pool.card(self.call.model).id,
             address=address,
             start=self.start,
             attempt=self.attempt,
@@ -306,8 +308,6 @@ class Delivery:
         return _unread(self.call, self.up.configured[place], failure, billed=error.billed)
 
     def _with_all(self, reply: Reply) -> Reply:
-        if not self._discarded:
-            return reply
         return replace(reply, attempts=self.attempt, discarded=tuple(self._discarded))
 
     def _time_left(self, place: int) -> float:

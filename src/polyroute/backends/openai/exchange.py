@@ -5,8 +5,8 @@ that fails early can still be replaced; from then on whatever breaks leaves the 
 """
 
 import asyncio
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from polyroute.backends.chat_completion import (
@@ -49,28 +49,29 @@ _END_S = 0.1
 """How long to wait for the end of a finished stream, so that its connection can be used again."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Exchange:
+class Exchange(Struct, kw_only=True):
     """One sending of one call; single use."""
 
     call: Call
     trace: Trace
     emit: Emit | None
     instance: Instance
+    model: str
+    """The upstream's name of the model."""
     address: Address
     start: float
     """When the call began, by the clock of the event loop; earlier attempts are since then."""
     attempt: int = 1
     """Which sending of the call this is."""
     form: Form = CHAT
-    sent: bool = field(default=False, init=False)
+    sent: bool = False
     """Whether the request is on its way: from then on it may be billed."""
-    _emitted: bool = field(default=False, init=False)
-    _first_token_s: float | None = field(default=None, init=False)
-    _deadline: Deadline = field(init=False)
-    _streamed: StreamedCompletion | None = field(default=None, init=False)
+    _emitted: bool = False
+    _first_token_s: float | None = None
+    _deadline: Deadline | None = None
+    """As long as it runs."""
+    _streamed: StreamedCompletion | None = None
     """What has come of a stream, when it is one."""
-    _alike: Alike = field(default_factory=Alike, init=False)
 
     async def run(self, transport: Transport) -> Reply:
         """Send, and read the reply.
@@ -85,7 +86,7 @@ class Exchange:
         BackendError
             For every way in which there can be no reply.
         """
-        self._deadline = Deadline(self._end)
+        self._deadline = Deadline(self.start + self.instance.total_s)
         try:
             with self._deadline:
                 return await self._ask(transport)
@@ -102,6 +103,7 @@ class Exchange:
 
     def allow(self, seconds: float) -> None:
         """Give what comes next at most `seconds`, and never more than the total."""
+        assert self._deadline is not None, "it runs"
         self._deadline.move(min(asyncio.get_running_loop().time() + seconds, self._end))
 
     def _note_sent(self) -> None:
@@ -114,7 +116,7 @@ class Exchange:
         body = self.form.body(
             self.call,
             self.trace.request,
-            model=self._model,
+            model=self.model,
             instance=self.instance,
             stream=stream,
         )
@@ -126,7 +128,8 @@ class Exchange:
                 wire = parse(await read_body(answer))
                 if wire.get("error"):
                     raise stream_error(wire["error"])
-                wire = as_chat(wire, self.instance, self.call.prefix)
+                if self.instance.continues is not None:
+                    wire = as_chat(wire, self.instance, self.call.prefix)
                 return self._reply(self.form.read(wire), raw=wire)
             return await self._stream(answer, self.emit)
         finally:
@@ -134,7 +137,7 @@ class Exchange:
 
     async def _stream(self, answer: Answer, emit: Emit) -> Reply:
         streamed = self._streamed = StreamedCompletion()
-        reader, size = EventReader(), 0
+        reader, alike, size = EventReader(), Alike(), 0
         held: list[_Held] = []
         ended = False
         while not ended and not streamed.done:
@@ -145,7 +148,7 @@ class Exchange:
                 raise _too_long()
             try:
                 for event in reader.close() if ended else reader.feed(piece):
-                    self._take(streamed, event, held)
+                    self._take(streamed, event, held, alike)
             finally:  # what came before something that cannot be read
                 if streamed.started or streamed.finished:
                     await self._pass_on(held, emit)
@@ -156,18 +159,20 @@ class Exchange:
             raise BackendError("the stream ended before the completion did", billed=True)
         return self._reply(completion)
 
-    def _take(self, streamed: StreamedCompletion, event: Event, held: list["_Held"]) -> None:
+    def _take(
+        self, streamed: StreamedCompletion, event: Event, held: list["_Held"], alike: Alike
+    ) -> None:
         """Take in one event of the stream; what it adds is put to what is `held`."""
         said = event.data
         if streamed.done or not said or said.isspace():
             return
-        text = self._alike.text_of(said)
+        text = alike.text_of(said)
         if text is not None and event.name == "message":
             streamed.add_text(text)
             if held and held[-1].parts:
                 held[-1].parts.append(text)
             else:
-                held.append(_Held(self._alike.chunk, [text]))
+                held.append(_Held(alike.chunk, [text]))
             if self._first_token_s is None or streamed.characters > _LONGEST_REPLY:
                 self._follow(streamed)
             return
@@ -180,7 +185,7 @@ class Exchange:
         if self.instance.continues is not None:
             chunk = as_chat(chunk, self.instance, self.call.prefix)
         else:
-            self._alike.learn(said, chunk)
+            alike.learn(said, chunk)
         held.append(_Held(chunk, text=streamed.add(chunk)))
         self._follow(streamed)
 
@@ -203,8 +208,13 @@ class Exchange:
             await emit(Delta(text, one.chunk, more=k < last, parts=tuple(one.parts)))
 
     def _reply(self, completion: Completion, raw: JsonObject | None = None) -> Reply:
-        card = self.trace.pool.card(self.call.model)
         fields = completion.fields
+        name = completion.model
+        if name is not None and name != self.model:
+            card = self.trace.pool.card(self.call.model)
+            name = answered_by(name, asked=self.model, card=card)
+        else:
+            name = None
         if completion.stop and self.call.merged_params(self.trace.request).get("stop"):
             fields = {**fields, **completion.stop}
         return Reply(
@@ -214,7 +224,7 @@ class Exchange:
             seconds=asyncio.get_running_loop().time() - self.start,
             first_token_s=self._first_token_s,
             finish_reason=completion.finish_reason,
-            answered_by=answered_by(completion.model, asked=self._model, card=card),
+            answered_by=name,
             instance=self.instance.label,
             region=self.instance.region,
             attempts=self.attempt,
@@ -243,17 +253,11 @@ class Exchange:
         return BackendError(f"{where}: {words}", billed=self.sent)
 
     @property
-    def _model(self) -> str:
-        """The upstream's name of the model."""
-        return self.instance.model or self.trace.pool.card(self.call.model).id
-
-    @property
     def _end(self) -> float:
         return self.start + self.instance.total_s
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(Struct):
     """A chunk that waits to be passed on, or several that are like it but for their texts."""
 
     chunk: JsonObject | None

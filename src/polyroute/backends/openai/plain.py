@@ -77,7 +77,7 @@ class Plain:
         self._loop = asyncio.get_running_loop()
         self._idle: dict[tuple[str, int], list[_Link]] = {}
         self._links: set[_Link] = set()
-        self._heads: dict[tuple[str, Address], bytes] = {}
+        self._heads: dict[tuple[str, Address], tuple[bytes, tuple[str, int]]] = {}
         self._reaper: asyncio.TimerHandle | None = None
 
     async def send(
@@ -88,12 +88,13 @@ class Plain:
         note: Callable[[], None] = lambda: None,
     ) -> "_Link":
         """Send one request; see `polyroute.backends.openai.transport.Transport`."""
-        head = self._heads.get((method, address))
-        if head is None:
+        known = self._heads.get((method, address))
+        if known is None:
             if len(self._heads) > len(self._idle) + _MOST_HEADS:
                 self._heads.clear()  # of keys that were rotated
-            head = self._heads[method, address] = _head(method, address)
-        link = self._take(address) or await self._connect(address)
+            known = self._heads[method, address] = _head(method, address), _place(address)
+        head, place = known
+        link = self._take(place) or await self._connect(address)
         try:
             await link.exchange(b"%b%d\r\n\r\n%b" % (head, len(body), body), note)
         except BaseException:
@@ -124,9 +125,9 @@ class Plain:
         if link in parked:
             parked.remove(link)
 
-    def _take(self, address: Address) -> "_Link | None":
+    def _take(self, place: tuple[str, int]) -> "_Link | None":
         """Return the connection that was used last: the others may grow old and be closed."""
-        parked = self._idle.get(_place(address))
+        parked = self._idle.get(place)
         oldest = self._loop.time() - self._keep_alive_s
         while parked:
             link = parked.pop()
@@ -244,16 +245,17 @@ class _Link(asyncio.Protocol):
                 await self._news()
 
     def release(self) -> None:
-        if self._may_be_kept():
-            self._home.park(self)
-        else:
-            self.abort()
-
-    def _may_be_kept(self) -> bool:
         transport = self._transport
-        if transport is None or self._error is not None or self._paused:
-            return False
-        return self._complete and self._reusable and not transport.get_write_buffer_size()
+        if (
+            transport is None
+            or self._error is not None
+            or self._paused
+            or not (self._complete and self._reusable)
+            or transport.get_write_buffer_size()
+        ):
+            self.abort()
+        else:
+            self._home.park(self)
 
     async def _news(self) -> None:
         """Wait until something has come.

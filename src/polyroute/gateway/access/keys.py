@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -95,7 +96,7 @@ class AccessKey(Strict):
             raise ValueError("needs a time zone: 2026-01-31T00:00:00Z")
         return value
 
-    @property
+    @cached_property
     def limited(self) -> bool:
         """Whether anything has to be counted for it."""
         counted = self.requests_per_minute is None and self.tokens_per_minute is None

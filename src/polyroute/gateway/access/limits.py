@@ -135,11 +135,13 @@ class Limits:
         asyncio.CancelledError
             When the client has gone; what was held is then given back.
         """
-        asked = permitted(caller, asked)
+        if caller.policies is not None or caller.cards is not None:
+            asked = permitted(caller, asked)
         key = self._ring.key(caller.id)
         if key is None:
             return Admission(asked, _OPEN)
-        asked = _capped(asked, key.usd_per_request)
+        if key.usd_per_request is not None:
+            asked = _capped(asked, key.usd_per_request)
         if not key.limited:
             return Admission(asked, _OPEN)
         now = self._clock()

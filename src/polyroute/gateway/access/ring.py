@@ -109,7 +109,8 @@ class KeyRing:
         ApiError
             401, when its key is missing, unknown, revoked or expired.
         """
-        self._look()
+        if self._file is not None:
+            self._look()
         known = self._find(_sent(scope))
         if known is None:
             refusal = of_status(401, _NEEDED)
