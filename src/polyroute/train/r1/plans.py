@@ -27,7 +27,7 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             model=model,
             seed=seed,
             teachers=("random", "mixed", "mixed", "mixed"),
-            imitation=Imitation(traces=16_000, steps=1_500),
+            imitation=Imitation(traces=24_000, steps=3_000),
             reinforcement=Reinforcement(
                 steps=100,
                 questions=32,
