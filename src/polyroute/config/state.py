@@ -23,8 +23,9 @@ class StateSettings(Strict):
     """Name of the environment variable that holds the password of Redis."""
     prefix: str = "{polyroute}:"
     """In front of every key in Redis; a part in braces keeps all keys in one slot of a cluster."""
-    timeout_s: float = Field(0.5, gt=0)
-    """Seconds after which the store counts as gone."""
+    timeout_s: float = Field(2.0, gt=0)
+    """Seconds after which the store counts as gone, and for which an operation waits for a
+    connection: a short one refuses, under a flood, what would have been let in."""
     connections: int = Field(16, ge=1, le=1_000)
     """Most connections of one process to Redis; what finds all in use waits for one."""
     on_loss: Literal["closed", "open"] = "closed"

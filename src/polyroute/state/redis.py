@@ -88,7 +88,7 @@ class RedisState:
         Name of the environment variable that holds the password.
     prefix : str, optional
         In front of every key; a part in braces keeps all keys together in a cluster.
-    timeout_s : float, default=0.5
+    timeout_s : float, default=2.0
         Seconds after which Redis counts as gone, and for which an operation waits for a
         connection.
     connections : int, default=16
@@ -105,7 +105,7 @@ class RedisState:
         url: str = "redis://127.0.0.1:6379/0",
         password_env: str | None = None,
         prefix: str = _PREFIX,
-        timeout_s: float = 0.5,
+        timeout_s: float = 2.0,
         connections: int = 16,
     ) -> None:
         if "@" in url:
