@@ -174,7 +174,8 @@ class Episode:
             decision = await self._decide()
             await tell(Decided(decision))
             if isinstance(decision, Answer):
-                self._append(Step(decision, (), time.monotonic() - self._start))
+                step = Step(decision, (), time.monotonic() - self._start)
+                self.trace = self.trace.with_step(step)
                 break
             await self._carry_out(decision, tell, stream=stream and decision.final)
             if self._streamed or (decision.final and self.trace.final is not None):
@@ -285,11 +286,12 @@ class Episode:
                 _cancelled(call) if reply is None else reply
                 for call, reply in zip(route.calls, replies, strict=True)
             ]
-            self._append(Step(route, tuple(done), time.monotonic() - self._start))
+            step = Step(route, tuple(done), time.monotonic() - self._start)
+            self.trace = self.trace.with_step(step)
 
     def _reserve(self, route: Route) -> list[Reservation | Failure]:
         budget = self.trace.request.budget
-        if not route.own and self.trace.rounds >= budget.rounds:
+        if self.trace.steps and not route.own and self.trace.rounds >= budget.rounds:
             why = f"all {budget.rounds} rounds are used; answer now"
             return [Failure("budget", why) for _ in route.calls]
         if self._deadline is not None and time.monotonic() >= self._deadline:
@@ -359,9 +361,6 @@ class Episode:
             await tell(Streamed(call, delta))
 
         return emit
-
-    def _append(self, step: Step) -> None:
-        self.trace = self.trace.with_step(step)
 
     def _begin(self) -> None:
         """Start the clock."""

@@ -71,9 +71,9 @@ class Ledger:
         A call without a token limit gets one, when the budget and not the card is what bounds
         it. Every reservation must be settled.
         """
-        card = self._pool.card(call.model)
         if self._budget.usd is None and self._budget.tokens is None:
             return Reservation(call, None, None)
+        card = self._pool.card(call.model)
         prompt, completion = _worst_case(call, card, request)
         if self._budget.usd is not None and card.price is None:
             return Failure(

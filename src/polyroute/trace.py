@@ -189,7 +189,15 @@ class Trace(Struct, frozen=True, dict=True):
     @cached_property
     def usage(self) -> Usage:
         """Tokens spent so far, as far as they are known."""
-        return Usage.sum([sent.usage for sent in self._sendings if sent.usage is not None])
+        known: list[Usage] = []
+        for step in self.steps:
+            for reply in step.replies:
+                if reply.usage is not None:
+                    known.append(reply.usage)
+                for lost in reply.discarded:
+                    if lost.usage is not None:
+                        known.append(lost.usage)
+        return known[0] if len(known) == 1 else Usage.sum(known)
 
     @property
     def seconds(self) -> float:

@@ -45,7 +45,7 @@ class ByCard:
         self, call: Call, trace: Trace, emit: Emit | None, reserve: Reserve
     ) -> Coroutine[None, None, Reply]:
         """Let the card's own backend carry out the call; it may resend it, if it is one to."""
-        id = trace.pool.card(call.model).id
+        id = call.model if call.model in self.backends else trace.pool.card(call.model).id
         resend = self._resends.get(id)
         if resend is None:
             return self.complete(call, trace, emit)

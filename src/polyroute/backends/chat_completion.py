@@ -25,7 +25,7 @@ __all__ = [
     "answered_by",
 ]  # fmt: skip
 
-_OURS = ("model", "messages", "stream", "stream_options")
+_OURS = frozenset({"model", "messages", "stream", "stream_options"})
 """Fields of the body that parameters never set."""
 
 _FINAL = ("id", "type", "index")
@@ -44,13 +44,15 @@ def request_body(call: Call, request: Request, *, model: str, stream: bool) -> b
         If a message or a parameter is nothing that JSON can express.
     """
     params = call.merged_params(request)
+    options = params.get("stream_options")
+    if not _OURS.isdisjoint(params):
+        params = {key: value for key, value in params.items() if key not in _OURS}
     body: dict[str, Json] = {
         "model": model,
         "messages": [message.to_json() for message in call.messages(request)],
-        **{key: value for key, value in params.items() if key not in _OURS},
+        **params,
     }
     if stream:
-        options = params.get("stream_options")
         asked = options if isinstance(options, Mapping) else {}
         body |= {"stream": True, "stream_options": {**asked, "include_usage": True}}
     try:

@@ -113,7 +113,6 @@ def create_app(
         gate=access.gate,
         memory=build_cache(setup.settings, access.state, keeper),
         watchers=(
-            conversations,
             *((learner,) if learner.learns else ()),
             *((watch,) if watch.watches else ()),
         ),

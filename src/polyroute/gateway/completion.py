@@ -28,15 +28,15 @@ _OF_A_MESSAGE = frozenset(
 
 def completion(outcome: Outcome, asked: Asked) -> dict[str, Json]:
     """Return the body of a reply that is not streamed."""
-    reply = quoted(outcome.trace)
-    raw = reply.raw if reply is not None and _has_choices(reply.raw) else {}
+    reply = outcome.trace.final or quoted(outcome.trace)
+    raw = reply.raw if reply is not None and _has_choices(reply.raw) else None
     body: dict[str, Json] = {
         "id": f"chatcmpl-{outcome.trace.request.id}",
         "object": "chat.completion",
         "created": int(time.time()),
         **(raw or {}),
         "model": _model(outcome, asked, reply),
-        "choices": _choices(outcome.trace, reply),
+        "choices": _choices(outcome.trace, reply) if raw is None else raw["choices"],
     }
     body["usage"] = usage(outcome)
     body["polyroute"] = report(outcome, asked)
@@ -142,9 +142,10 @@ def report(outcome: Outcome, asked: Asked) -> dict[str, Json]:
         "calls": calls,
     }
     if trace.steps:
-        fields["reason"] = trace.steps[-1].decision.reason
-        facts = _facts(trace)
-        fields |= {"facts": facts} if facts else {}
+        decision = trace.steps[-1].decision
+        fields["reason"] = decision.reason
+        if isinstance(decision, Answer) and (facts := _facts(decision)):
+            fields["facts"] = facts
     if outcome.fallback is not None:
         fallback = outcome.fallback
         fields["fallback"] = {
@@ -223,10 +224,7 @@ def _call_to_json(reply: Reply, own: bool) -> JsonObject:
     return fields
 
 
-def _facts(trace: Trace) -> JsonObject:
-    decision = trace.steps[-1].decision
-    if not isinstance(decision, Answer):
-        return {}
+def _facts(decision: Answer) -> JsonObject:
     return {key: value for key, value in decision.fields.items() if key not in _OF_A_MESSAGE}
 
 

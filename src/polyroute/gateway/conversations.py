@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.caller import Caller
-from polyroute.gateway.errors import ApiError
 from polyroute.gateway.run import Outcome
 from polyroute.pool import CardId
 
@@ -41,12 +40,6 @@ class Conversations:
             return asked
         said = replace(conversation, model=model)
         return replace(asked, request=replace(asked.request, conversation=said))
-
-    def refused(self, caller: Caller, error: ApiError) -> None:
-        """Take no note."""
-
-    def began(self, caller: Caller, asked: Asked) -> None:
-        """Take no note."""
 
     def ended(self, caller: Caller, asked: Asked, outcome: Outcome | None) -> None:
         """Remember who answered."""

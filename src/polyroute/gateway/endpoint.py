@@ -5,13 +5,12 @@ whatever was held for it is given back.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope, Send
 
-from polyroute.episode import Streamed
+from polyroute.episode import Finished, Streamed
 from polyroute.gateway.asked import Asked, Reader
 from polyroute.gateway.caller import Caller, caller_of
 from polyroute.gateway.client import CLIENT, Client
@@ -94,7 +93,8 @@ class Endpoint:
             add_knobs(said, scope["headers"])
             wire = await self._shape.read(said, caller)
             asked = gateway.reader.read(wire, said, caller.named)
-            asked = gateway.conversations.known(caller, asked)
+            if asked.request.conversation is not None:
+                asked = gateway.conversations.known(caller, asked)
             admission = await gateway.gate.admit(caller, asked)
         except DisconnectedError:
             return
@@ -107,11 +107,17 @@ class Endpoint:
             await self._decide(send, admission)
             return
         one = _One(gateway, self._shape, caller, admission.asked)
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine runs in a task"
+        client: Client = scope.get(CLIENT) or _Watched(receive)
+        client.serve(task)
         try:
-            # a server that stops cancels this task: the client has been told, there is no more
-            with suppress(asyncio.CancelledError):
-                await _while_connected(one.answer(send), scope, receive)
+            await one.answer(send)
+        except asyncio.CancelledError:
+            # the client has gone, or the server stops and it has been told: there is no more
+            pass
         finally:
+            client.served(task)
             await admission.lease.settle(one.outcome)
 
     async def _decide(self, send: Send, admission: Admission) -> None:
@@ -162,6 +168,8 @@ class _One:
                 self.outcome = self._run.outcome
             for watcher in gateway.watchers:
                 watcher.ended(self._caller, asked, self.outcome)
+            if asked.request.conversation is not None:
+                gateway.conversations.ended(self._caller, asked, self.outcome)
 
     async def _carry_out(self, tell: Report | None, *, stream: bool) -> Outcome:
         """Run the episode, unless its outcome was recalled, and tell the watchers."""
@@ -169,7 +177,7 @@ class _One:
             listeners, asked = self._gateway.listeners, self._asked
 
             async def report(event: Happening) -> None:
-                if not isinstance(event, Streamed):
+                if not isinstance(event, (Streamed, Finished)):
                     for listen in listeners:
                         listen(asked, event)
                 if tell is not None:
@@ -248,26 +256,6 @@ class _One:
     ) -> None:
         body = self._shape.error(error, about)
         await respond(send, body, status=error.status, headers={**(told or {}), **error.headers})
-
-
-async def _while_connected(
-    answer: Coroutine[None, None, None], scope: Scope, receive: Receive
-) -> None:
-    """Await `answer`, in this task; cut it short when the client goes.
-
-    Raises
-    ------
-    asyncio.CancelledError
-        When the client has gone, or the server stops.
-    """
-    task = asyncio.current_task()
-    assert task is not None, "a coroutine runs in a task"
-    client: Client = scope.get(CLIENT) or _Watched(receive)
-    client.serve(task)
-    try:
-        await answer
-    finally:
-        client.served(task)
 
 
 class _Watched:

@@ -121,8 +121,12 @@ async def respond(
 ) -> None:
     """Send a whole JSON response."""
     payload = encode(body)
-    await start(send, status, {**headers, "content-length": str(len(payload))})
-    await write(send, payload, more=False)
+    pairs = [(b"content-type", b"application/json")]
+    for name, value in headers.items():
+        pairs.append((name.encode("latin-1"), value.encode("latin-1")))
+    pairs.append((b"content-length", b"%d" % len(payload)))
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": payload, "more_body": False})
 
 
 async def refuse(

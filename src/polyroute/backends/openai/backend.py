@@ -259,7 +259,7 @@ class OpenAI:
     def _address(self, place: int) -> Address:
         """Return where calls to an instance go; it is made anew when the key has changed."""
         instance = self._configured[place]
-        key = instance.key()
+        key = None if instance.key_env is None else instance.key()
         known = self._addresses.get(place)
         if known is None or known[0] != key:
             url = instance.endpoint(self._form.path(instance))

@@ -60,6 +60,8 @@ class Guarded(HttpToolsProtocol):
         self._headers_since: float | None = None
         self._body_since: float | None = None
         self._received = 0
+        self._piece = self._at_most = 0
+        """Bytes of the newest piece, and of all that can hold the headers of this request."""
         self._client = Connected()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -77,6 +79,8 @@ class Guarded(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what is sent before the headers are whole."""
+        self._piece = len(data)
+        self._at_most += self._piece
         if self._headers_since is not None or self._body_since is None:
             self._received += len(data)
         super().data_received(data)
@@ -94,10 +98,12 @@ class Guarded(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin to wait for the body."""
-        size = sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url)
-        if size > self._limits.max_header_kb * _KILOBYTE:
-            self.refuse(431, "the request line and the headers are too long")
-            return
+        limit = self._limits.max_header_kb * _KILOBYTE
+        if self._at_most > limit:
+            size = sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url)
+            if size > limit:
+                self.refuse(431, "the request line and the headers are too long")
+                return
         self._headers_since, self._received = None, 0
         self._body_since = time.monotonic()
         self.scope[CLIENT] = self._client  # type: ignore[literal-required]
@@ -107,6 +113,7 @@ class Guarded(HttpToolsProtocol):
         """Wait for nothing more of this request."""
         self._body_since = None
         self._received = 0
+        self._at_most = self._piece
         if self.cycle is not None:
             super().on_message_complete()
 

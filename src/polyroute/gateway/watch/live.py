@@ -9,7 +9,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from polyroute.decision import Decision, Route
 from polyroute.episode import Decided, Replied
@@ -47,8 +48,7 @@ _PULSE_S = 15.0
 """Seconds of silence after which a reader is told that the server lives."""
 
 
-@dataclass(slots=True)
-class _Running:
+class _Running(Struct):
     """An episode on its way."""
 
     asked: Asked
