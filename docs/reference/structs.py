@@ -24,7 +24,7 @@ __all__ = ["Structs"]
 class Structs(Extension):
     """Gives every `msgspec.Struct` the constructor that its fields make."""
 
-    def on_class(self, *, cls: Class, **_: Any) -> None:  # noqa: ANN401 - griffe's own
+    def on_class(self, *, cls: Class, **_: Any) -> None:
         """Add the constructor, when the members of a class have been read."""
         bases = [base.canonical_path for base in cls.bases if isinstance(base, Expr)]
         if "msgspec.Struct" not in bases or "__init__" in cls.members:

@@ -172,11 +172,11 @@ class StreamedCompletion:
         self._chunks += bool(choices)
         return text
 
-    def add_text(self, text: str) -> None:
-        """Take in a chunk that adds `text` to the first choice, and nothing else."""
-        self._text.append(text)
-        self.characters += len(text)
-        self._chunks += 1
+    def add_texts(self, texts: list[str]) -> None:
+        """Take in chunks that add these texts to the first choice, and nothing else."""
+        self._text += texts
+        self.characters += sum(map(len, texts))
+        self._chunks += len(texts)
         self.started = True
 
     def _choice(self, choice: Mapping[str, Json]) -> str:

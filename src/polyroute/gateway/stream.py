@@ -178,7 +178,7 @@ class Chunks:
 
     def _with_role(self, choice: JsonObject) -> JsonObject:
         delta = choice.get("delta")
-        if not isinstance(delta, Mapping):
+        if not isinstance(delta, (dict, Mapping)):
             return choice
         self._roled.add(choice.get("index", 0))
         return {**choice, "delta": {"role": "assistant", **delta}}

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyroute.backends.openai.alike import Alike
+from polyroute.backends.openai.sse import Event
 
 CHUNK = {
     "id": "chatcmpl-1",
@@ -36,9 +37,9 @@ def test_what_is_known_is_what_reading_says(text, compact):
     written = {"separators": (",", ":")} if compact else {}
     alike = learned(CHUNK, **written)
     said = json.dumps(with_text(text), ensure_ascii=False, **written)
-    found = alike.text_of(said)
+    found = alike.texts_of([Event(said)])
     escapes = json.dumps(text, ensure_ascii=False)[1:-1] != text
-    assert found == (None if escapes or not text else text)
+    assert found == ([] if escapes or not text else [text])
     assert alike.chunk == CHUNK
 
 
@@ -47,8 +48,7 @@ def test_nothing_else_passes_for_a_text(middle):
     """Whatever is put in place of the text, what is known is what the JSON says."""
     alike = learned(CHUNK)
     said = json.dumps(with_text("MIDDLE")).replace("MIDDLE", middle)
-    found = alike.text_of(said)
-    if found is not None:
+    for found in alike.texts_of([Event(said)]):
         assert json.loads(said) == with_text(found)
 
 
@@ -75,9 +75,9 @@ def test_chunks_that_say_more_than_a_text_are_not_learned():
 def test_a_chunk_that_differs_elsewhere_is_read():
     alike = learned(CHUNK)
     for other in ({"id": "chatcmpl-2"}, {"obfuscation": "x"}, {"usage": {"total_tokens": 1}}):
-        assert alike.text_of(json.dumps(with_text("two", **other))) is None
-    assert alike.text_of("[DONE]") is None
-    assert alike.text_of("") is None
+        assert not alike.texts_of([Event(json.dumps(with_text("two", **other)))])
+    assert not alike.texts_of([Event("[DONE]"), Event("")])
+    assert not alike.texts_of([Event("")])
 
 
 def test_only_the_first_chunks_are_looked_at():

@@ -6,8 +6,10 @@ stands in JSON as it is counts, so that nothing needs to be unescaped.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
+from polyroute.backends.openai.sse import Event
 from polyroute.types import Json, JsonObject
 
 __all__ = ["Alike"]
@@ -27,10 +29,11 @@ class Alike:
     >>> alike = Alike()
     >>> said = '{"id":"a","choices":[{"index":0,"delta":{"content":"one"}}]}'
     >>> alike.learn(said, {"id": "a", "choices": [{"index": 0, "delta": {"content": "one"}}]})
-    >>> alike.text_of(said.replace("one", "two"))
-    'two'
-    >>> alike.text_of(said.replace("one", r"t\n")), alike.text_of(said.replace("a", "b"))
-    (None, None)
+    >>> others = [said, said.replace("one", "two"), said.replace("one", r"t\n"), said]
+    >>> alike.texts_of([Event(other) for other in others])
+    ['one', 'two']
+    >>> alike.texts_of([Event(said.replace("a", "b"))])
+    []
     """
 
     __slots__ = ("_begin", "_end", "_from", "_left", "_to", "chunk")
@@ -42,13 +45,21 @@ class Alike:
         self._from = self._to = 0
         self._left = _TRIES
 
-    def text_of(self, said: str) -> str | None:
-        """Return the text of a chunk that is like the one learned; `None` for any other."""
-        if self.chunk is None or not (said.startswith(self._begin) and said.endswith(self._end)):
-            return None
-        text = said[self._from : self._to]
-        # where the text is empty, or the end begins before it, there is nothing between them
-        return text if _PLAIN.fullmatch(text) else None
+    def texts_of(self, events: Sequence[Event], place: int = 0) -> list[str]:
+        """Return the texts of the chunks from `place` on, up to one that is not like it."""
+        texts: list[str] = []
+        if self.chunk is None:
+            return texts
+        for event in islice(events, place, None):
+            said = event.data
+            if not (said.startswith(self._begin) and said.endswith(self._end)):
+                break
+            # where the text is empty, or the end begins before it, there is nothing between them
+            text = said[self._from : self._to]
+            if event.name != "message" or not _PLAIN.fullmatch(text):
+                break
+            texts.append(text)
+        return texts
 
     def learn(self, said: str, chunk: JsonObject) -> None:
         """Take a chunk as the one that others are like, if it adds a plain text and nothing else.

@@ -49,6 +49,9 @@ _END_S = 0.1
 """How long to wait for the end of a finished stream, so that its connection can be used again."""
 
 
+_NOTHING_YET = Alike()
+
+
 class Exchange(Struct, kw_only=True):
     """One sending of one call; single use."""
 
@@ -72,6 +75,8 @@ class Exchange(Struct, kw_only=True):
     """As long as it runs."""
     _streamed: StreamedCompletion | None = None
     """What has come of a stream, when it is one."""
+    _alike: Alike = _NOTHING_YET
+    """What its chunks have in common; one of its own for each stream."""
 
     async def run(self, transport: Transport) -> Reply:
         """Send, and read the reply.
@@ -137,7 +142,8 @@ class Exchange(Struct, kw_only=True):
 
     async def _stream(self, answer: Answer, emit: Emit) -> Reply:
         streamed = self._streamed = StreamedCompletion()
-        reader, alike, size = EventReader(), Alike(), 0
+        self._alike = Alike()
+        reader, size = EventReader(), 0
         held: list[_Held] = []
         ended = False
         while not ended and not streamed.done:
@@ -147,8 +153,7 @@ class Exchange(Struct, kw_only=True):
             if size > _LONGEST_STREAM:
                 raise _too_long()
             try:
-                for event in reader.close() if ended else reader.feed(piece):
-                    self._take(streamed, event, held, alike)
+                self._take_all(streamed, reader.close() if ended else reader.feed(piece), held)
             finally:  # what came before something that cannot be read
                 if streamed.started or streamed.finished:
                     await self._pass_on(held, emit)
@@ -159,22 +164,27 @@ class Exchange(Struct, kw_only=True):
             raise BackendError("the stream ended before the completion did", billed=True)
         return self._reply(completion)
 
-    def _take(
-        self, streamed: StreamedCompletion, event: Event, held: list["_Held"], alike: Alike
+    def _take_all(
+        self, streamed: StreamedCompletion, events: list[Event], held: list["_Held"]
     ) -> None:
-        """Take in one event of the stream; what it adds is put to what is `held`."""
-        said = event.data
-        if streamed.done or not said or said.isspace():
-            return
-        text = alike.text_of(said)
-        if text is not None and event.name == "message":
-            streamed.add_text(text)
-            if held and held[-1].parts:
-                held[-1].parts.append(text)
-            else:
-                held.append(_Held(alike.chunk, [text]))
+        """Take in events of the stream; what they add is put to what is `held`."""
+        place = 0
+        while place < len(events) and not streamed.done:
+            texts = self._alike.texts_of(events, place)
+            if not texts:
+                self._take(streamed, events[place], held)
+                place += 1
+                continue
+            place += len(texts)
+            streamed.add_texts(texts)
+            held.append(_Held(self._alike.chunk, texts))
             if self._first_token_s is None or streamed.characters > _LONGEST_REPLY:
                 self._follow(streamed)
+
+    def _take(self, streamed: StreamedCompletion, event: Event, held: list["_Held"]) -> None:
+        """Take in one event that is like none before it."""
+        said = event.data
+        if not said or said.isspace():
             return
         if said[0] != "{" and said.strip() == "[DONE]":
             streamed.done = True
@@ -185,7 +195,7 @@ class Exchange(Struct, kw_only=True):
         if self.instance.continues is not None:
             chunk = as_chat(chunk, self.instance, self.call.prefix)
         else:
-            alike.learn(said, chunk)
+            self._alike.learn(said, chunk)
         held.append(_Held(chunk, text=streamed.add(chunk)))
         self._follow(streamed)
 
@@ -303,7 +313,7 @@ async def refusal(answer: Answer) -> BackendError:
 async def _read_on(answer: Answer) -> None:
     """Read what little follows the last event, so that the connection can be used again."""
     try:
-        async with asyncio.timeout(_END_S):
+        with Deadline(asyncio.get_running_loop().time() + _END_S):
             while await answer.read():
                 pass
     except (TimeoutError, TransportError):

@@ -10,14 +10,14 @@ that the end of the stream cuts off before its empty line is kept, because sever
 completions close the connection right after their last ``data`` line.
 """
 
-from typing import NamedTuple
+from msgspec import Struct
 
 __all__ = ["Event", "EventReader"]
 
 _BOM = b"\xef\xbb\xbf"
 
 
-class Event(NamedTuple):
+class Event(Struct, frozen=True):
     """One event."""
 
     data: str
