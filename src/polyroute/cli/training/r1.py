@@ -55,7 +55,9 @@ def r1(  # noqa: PLR0913 - one parameter per option
         str, typer.Option(help="tiny (from scratch), smollm2, a folder, or a name on the hub.")
     ] = "tiny",
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
-    algorithm: Annotated[Algorithm, typer.Option(help="How episodes are compared.")] = "grpo",
+    algorithm: Annotated[
+        Algorithm | None, typer.Option(help="How episodes are compared; as in the plan if missing.")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Batches of episodes; the plan's own if missing.")
     ] = None,
@@ -101,7 +103,7 @@ def r1(  # noqa: PLR0913 - one parameter per option
     plan = plan_for(task, model, seed=seed)
     learning = replace(
         plan.reinforcement,
-        algorithm=algorithm,
+        algorithm=algorithm or plan.reinforcement.algorithm,
         mask=mask,
         steps=steps or plan.reinforcement.steps,
     )

@@ -29,6 +29,7 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             teachers=("random", "mixed", "mixed", "mixed"),
             imitation=Imitation(traces=24_000, steps=3_000),
             reinforcement=Reinforcement(
+                algorithm="rloo",  # see `Reinforcement.algorithm` for what grpo does here
                 steps=100,
                 questions=32,
                 minibatches=4,  # one update of 256 episodes moves too little
@@ -53,6 +54,7 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             half=True,
         ),
         reinforcement=Reinforcement(
+            algorithm="rloo",
             steps=12,
             questions=5,
             group=8,

@@ -90,6 +90,10 @@ class Reinforcement:
     """
 
     algorithm: Algorithm = "grpo"
+    """GRPO divides what an episode is better by through the spread of its question's episodes: a
+    saving of a hundredth then counts as much as a right answer, and a candidate that is cheap and
+    right more often than not is preferred to one that is right nearly always. RLOO does not
+    (Liu et al., arXiv:2503.20783, on the same division)."""
     steps: int = 80
     """Batches of episodes."""
     questions: int = 8
