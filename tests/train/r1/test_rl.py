@@ -83,6 +83,43 @@ def test_each_algorithm_learns_to_say_the_rewarded_word(algorithm, tmp_path):
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.3
 
 
+def _share_of_the_cheap_one(algorithm, folder):
+    """Learn whom to ask: somebody cheap, right in .6 of the questions, or somebody dear, in .95."""
+    cheap, dear, group = 5, 6, 8
+    shares = []
+
+    def play(model, number, which):
+        with torch.no_grad():
+            chance = model(torch.tensor([[2]])).logits[0, -1].softmax(0).tolist()
+        episodes = []
+        for place in range(which.start, which.stop):
+            question = random.Random(f"{number} {place // group}")
+            right = {cheap: question.random() < 0.6, dear: question.random() < 0.95}
+            token = random.Random(f"{number} {place}").choices(range(12), chance)[0]
+            cost = {cheap: 1 / 40, dear: 3 / 40}.get(token, 1)
+            episodes.append(
+                Sampled(prompt_ids=[2], ids=[token, 1], own=[1, 0], reward=right.get(token, 0) - cost)
+            )
+        asked = [e.ids[0] for e in episodes]
+        shares.append(asked.count(cheap) / max(1, asked.count(cheap) + asked.count(dear)))
+        vitals = Vitals(step=number, reward=0.0, outcome=0.0, format_rate=1.0, calls=1.0)
+        return Batch(episodes=episodes, vitals=vitals)
+
+    recipe = Reinforcement(
+        algorithm=algorithm, steps=60, questions=16, group=group, learning_rate=1e-2, seed=3
+    )
+    reinforce(_model(), _tokenizer(), recipe, play, folder=folder, curve=lambda point: False)
+    return sum(shares[-10:]) / 10
+
+
+def test_dividing_by_the_spread_prefers_who_is_cheap_to_who_is_right(tmp_path):
+    # Expected reward .575 and .875. Of two different episodes with one answer each, divided, every
+    # difference is the same: the cheap one wins wherever both are right or both wrong, and where it
+    # alone is right (.62), and loses where the dear one alone is (.38).
+    assert _share_of_the_cheap_one("rloo", tmp_path / "rloo") < 0.1
+    assert _share_of_the_cheap_one("grpo", tmp_path / "grpo") > 0.9
+
+
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
 def test_a_run_that_was_killed_and_resumed_gives_the_same_curve(algorithm, tmp_path):
     recipe = Reinforcement(
