@@ -97,8 +97,9 @@ def _share_of_the_cheap_one(algorithm, folder):
             right = {cheap: question.random() < 0.6, dear: question.random() < 0.95}
             token = random.Random(f"{number} {place}").choices(range(12), chance)[0]
             cost = {cheap: 1 / 40, dear: 3 / 40}.get(token, 1)
+            reward = right.get(token, False) - cost
             episodes.append(
-                Sampled(prompt_ids=[2], ids=[token, 1], own=[1, 0], reward=right.get(token, 0) - cost)
+                Sampled(prompt_ids=[2], ids=[token, 1], own=[1, 0], reward=reward),
             )
         asked = [e.ids[0] for e in episodes]
         shares.append(asked.count(cheap) / max(1, asked.count(cheap) + asked.count(dear)))
