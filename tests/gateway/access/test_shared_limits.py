@@ -22,6 +22,7 @@ redis_server = _STATE.redis_server
 _SERVER = """
 import asyncio, json, random, sys
 from decimal import Decimal
+from msgspec.structs import replace
 from polyroute import Answer, Call, ModelCard, Pool, Price, Reply, Request, Route, Step, Trace
 from polyroute.gateway.access.keys import AccessKey, digest
 from polyroute.gateway.access.limits import Limits
