@@ -55,11 +55,15 @@ class Reply(Struct, frozen=True, kw_only=True):
     """Other sendings of the same call that may be on the bill and were not read: a hedge that
     lost, an attempt whose connection was cut. Each has its own `usage`, `usd` and `instance`."""
     raw: JsonObject | None = None
-    """The upstream's whole body, for a gateway that relays it untouched. Not recorded, and not
-    compared."""
+    """The upstream's whole body, for a gateway that relays it untouched. Not recorded, not
+    compared, and not shown."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reply) and _as_recorded(self) == _as_recorded(other)
+
+    def __repr__(self) -> str:
+        shown = zip(_RECORDED, _as_recorded(self), strict=True)
+        return f"Reply({', '.join(f'{name}={value!r}' for name, value in shown)})"
 
     def priced(self, usd: Decimal | None, seconds: float) -> "Reply":
         """Return this reply with what it cost and how long it took."""
@@ -280,4 +284,5 @@ class Trace(Struct, frozen=True, dict=True):
         return Answer(reason=reason or "every call failed", failure=failure)
 
 
-_as_recorded = attrgetter(*(name for name in Reply.__struct_fields__ if name != "raw"))
+_RECORDED = tuple(name for name in Reply.__struct_fields__ if name != "raw")
+_as_recorded = attrgetter(*_RECORDED)

@@ -28,7 +28,7 @@ _OF_A_MESSAGE = frozenset(
 
 def completion(outcome: Outcome, asked: Asked) -> dict[str, Json]:
     """Return the body of a reply that is not streamed."""
-    reply = outcome.trace.final or quoted(outcome.trace)
+    reply = quoted(outcome.trace)
     raw = reply.raw if reply is not None and _has_choices(reply.raw) else None
     body: dict[str, Json] = {
         "id": f"chatcmpl-{outcome.trace.request.id}",

@@ -8,10 +8,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
-from msgspec.structs import force_setattr, replace
+from msgspec.structs import replace
 
 from polyroute.decision import Failure
 from polyroute.episode import Decided, Episode, Finished, Replied, Streamed
@@ -67,10 +68,7 @@ Report: TypeAlias = Callable[[Happening], Awaitable[None]]
 """Who is told what happens."""
 
 
-_NOTHING = Bill(Decimal(0))
-
-
-class Outcome(Struct, frozen=True, kw_only=True):
+class Outcome(Struct, frozen=True, kw_only=True, dict=True):
     """What a run came to."""
 
     trace: Trace
@@ -85,35 +83,40 @@ class Outcome(Struct, frozen=True, kw_only=True):
     recalled: Recalled | None = None
     """Whose answer was given again; `None` when the episode made its own."""
 
-    # worked out when it is made, once for all who ask
-    traces: tuple[Trace, ...] = ()
-    """All traces, oldest first: together they are the bill."""
-    made: tuple[Reply, ...] = ()
-    """The replies to all calls that were made: those that the budget refused are left out."""
-    bill: Bill = _NOTHING
-    """Of all traces."""
-    usd: str | None = None
-    """The exact price of the run, as text; `None` when a part of it is unknown."""
-    rounds: int = 0
-    """Of all traces."""
+    @cached_property
+    def traces(self) -> tuple[Trace, ...]:
+        """All traces, oldest first: together they are the bill."""
+        return (*self.before, self.trace)
 
-    def __post_init__(self) -> None:
-        traces, bill, rounds = (*self.before, self.trace), self.trace.bill, self.trace.rounds
-        for trace in self.before:
-            earlier = trace.bill
-            bill = Bill(bill.usd + earlier.usd, bill.unknown + earlier.unknown)
-            rounds += trace.rounds
+    @cached_property
+    def made(self) -> tuple[Reply, ...]:
+        """The replies to all calls that were made: those that the budget refused are left out."""
         made: list[Reply] = []
-        for trace in traces:
+        for trace in self.traces:
             for step in trace.steps:
                 for reply in step.replies:
                     if reply.failure is None or reply.failure.kind != "budget":
                         made.append(reply)
-        force_setattr(self, "traces", traces)
-        force_setattr(self, "made", tuple(made))
-        force_setattr(self, "bill", bill)
-        force_setattr(self, "usd", None if bill.unknown else f"{bill.usd:f}")
-        force_setattr(self, "rounds", rounds)
+        return tuple(made)
+
+    @cached_property
+    def bill(self) -> Bill:
+        """Of all traces."""
+        bill = self.trace.bill
+        for trace in self.before:
+            earlier = trace.bill
+            bill = Bill(bill.usd + earlier.usd, bill.unknown + earlier.unknown)
+        return bill
+
+    @cached_property
+    def usd(self) -> str | None:
+        """The exact price of the run, as text; `None` when a part of it is unknown."""
+        return None if self.bill.unknown else f"{self.bill.usd:f}"
+
+    @cached_property
+    def rounds(self) -> int:
+        """Of all traces."""
+        return sum(trace.rounds for trace in self.traces)
 
 
 class Run:

@@ -119,7 +119,7 @@ class Door:
         elif path != _PAGE and not path.startswith(f"{_PAGE}/"):
             caller = self._ring.caller(scope)
             scope["polyroute.caller"] = caller
-            need = _TABLE.get(path) or needed(path)
+            need = needed(path)
             if need is not None and caller.scopes is not None and need not in caller.scopes:
                 raise ApiError(
                     403,

@@ -120,7 +120,7 @@ def account_of(
         unknown=bill.unknown,
         saved=_NOTHING if recalled is None or recalled.usd is None else recalled.usd,
         rounds=outcome.rounds,
-        answer=outcome.trace.final or quoted(outcome.trace),
+        answer=quoted(outcome.trace),
     )
 
 
