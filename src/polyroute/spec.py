@@ -22,10 +22,23 @@ from polyroute.protocols import Balancer, Encoder, Estimator, Policy
 from polyroute.registry import Family, load
 from polyroute.types import Json
 
-__all__ = ["Spec", "construct", "filled", "named_cards", "nearest", "normal", "resolve"]
+__all__ = [
+    "WITH_FALLBACKS",
+    "Spec",
+    "construct",
+    "filled",
+    "named_cards",
+    "nearest",
+    "normal",
+    "resolve",
+    "spec_inside",
+]
 
 Spec: TypeAlias = str | Mapping[str, Json]
 """A plug-in: its name, or an object of ``name`` and its parameters."""
+
+WITH_FALLBACKS = "with_fallbacks"
+"""Name of the policy that stands around another and asks the declared fallbacks."""
 
 _Built = TypeVar("_Built")
 
@@ -97,6 +110,22 @@ def normal(spec: Spec, *, where: str) -> dict[str, Json]:
     if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
         return dict(spec)
     raise ConfigError(f"{where}: expected a name, or an object with a 'name', got {spec!r:.120}")
+
+
+def spec_inside(spec: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return the specification of the policy that decides, without the fallbacks around it.
+
+    Examples
+    --------
+    >>> spec_inside({"name": "with_fallbacks", "policy": "cheapest", "fallbacks": []})
+    {'name': 'cheapest'}
+    >>> spec_inside({"name": "fixed", "model": "gpt"})
+    {'name': 'fixed', 'model': 'gpt'}
+    """
+    if spec.get("name") != WITH_FALLBACKS:
+        return spec
+    within = spec.get("policy")
+    return within if isinstance(within, Mapping) else {"name": within}
 
 
 def named_cards(family: Family, spec: Spec, *, where: str) -> Iterator[tuple[str, str]]:

@@ -10,10 +10,11 @@ from polyroute.decision import Call, Route
 from polyroute.episode import Finished, Streamed, stream_episode
 from polyroute.errors import BackendError, ConfigError, RateLimitError
 from polyroute.policies.fixed import Fixed
-from polyroute.policies.with_fallbacks import Fallback, WithFallbacks, inside, spec_inside
+from polyroute.policies.with_fallbacks import Fallback, WithFallbacks, inside
 from polyroute.protocols import Delta, Method
 from polyroute.records.record import Record
 from polyroute.records.replay import replay
+from polyroute.spec import spec_inside
 from polyroute.types import Usage
 
 POOL = Pool([

@@ -15,7 +15,7 @@ from polyroute.errors import RecordError
 from polyroute.pool import ModelCard, Pool
 from polyroute.records.chain import verify_chain
 from polyroute.records.record import Record
-from polyroute.records.store import RecordStore
+from polyroute.records.store import RecordStore, policy_name
 from polyroute.registry import load, names
 from polyroute.trace import Step, Trace
 from polyroute.types import Request
@@ -99,6 +99,18 @@ def test_the_list_can_be_narrowed(store, record_of):
     assert len(store.list(policy="fixed", limit=None)) == 6
     assert list(store.list(policy="other")) == []
     assert list(store.list(limit=0)) == []
+
+
+def test_a_record_is_listed_under_the_policy_that_decided_not_the_fallbacks_around_it(
+    store, trace_of
+):
+    spec = {"name": "with_fallbacks", "policy": {"name": "fixed", "model": "a"}, "fallbacks": []}
+    store.append(Record.of(trace_of("one"), policy=spec))
+    (found,) = store.list(policy="fixed")
+    assert policy_name(found) == "fixed"
+    assert found.policy == spec
+    assert list(store.list(policy="with_fallbacks")) == []
+    assert store.verify().ok
 
 
 def test_an_id_is_stored_once(store, record_of):

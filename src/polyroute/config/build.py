@@ -12,7 +12,7 @@ from polyroute.config.state import StateSettings
 from polyroute.errors import ConfigError, UnknownModelError
 from polyroute.pool import ModelCard, Pool, Price
 from polyroute.protocols import Backend, Policy
-from polyroute.spec import construct, named_cards, normal
+from polyroute.spec import WITH_FALLBACKS, construct, named_cards, normal
 from polyroute.types import Budget, Json
 
 __all__ = [
@@ -188,7 +188,7 @@ def with_fallbacks(spec: Mapping[str, Json], settings: Settings) -> Mapping[str,
     declared = [one.spec(card) for card, one in _fallbacks(settings)]
     if not declared:
         return spec
-    return {"name": "with_fallbacks", "policy": spec, "fallbacks": declared}
+    return {"name": WITH_FALLBACKS, "policy": spec, "fallbacks": declared}
 
 
 def _inside(spec: Mapping[str, Json], settings: Settings) -> Mapping[str, Json]:

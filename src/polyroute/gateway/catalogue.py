@@ -14,11 +14,11 @@ from polyroute.config import Setup, why_not
 from polyroute.errors import ConfigError, UnknownModelError
 from polyroute.gateway.errors import ApiError
 from polyroute.policies.fixed import Fixed
-from polyroute.policies.with_fallbacks import inside, spec_inside
+from polyroute.policies.with_fallbacks import inside
 from polyroute.pool import ModelCard, Pool
 from polyroute.protocols import Policy
 from polyroute.registry import names
-from polyroute.spec import construct
+from polyroute.spec import construct, spec_inside
 from polyroute.types import Json, JsonObject
 
 __all__ = ["PREFIX", "Catalogue", "Choice", "find", "policy_of"]

@@ -24,12 +24,12 @@ from polyroute.gateway.catalogue import Choice
 from polyroute.gateway.errors import ApiError
 from polyroute.gateway.run import Outcome
 from polyroute.policies.bandit.online import Learns, Online, PageHinkley
-from polyroute.policies.with_fallbacks import NAME, WithFallbacks, inside, spec_inside
+from polyroute.policies.with_fallbacks import WithFallbacks, inside
 from polyroute.records.feedback import rewards_of
 from polyroute.records.record import Record
 from polyroute.records.snapshots import Snapshots
 from polyroute.records.store import RecordStore
-from polyroute.spec import construct
+from polyroute.spec import WITH_FALLBACKS, construct, spec_inside
 from polyroute.trace import Trace
 from polyroute.types import Json, JsonObject
 
@@ -271,7 +271,7 @@ def _key(spec: JsonObject) -> str:
 def _fell_back(record: Record, trace: Trace) -> bool:
     """Whether a fallback was asked in the episode of `record`."""
     spec = record.policy
-    if spec is None or spec.get("name") != NAME:
+    if spec is None or spec.get("name") != WITH_FALLBACKS:
         return False
     # who decided does not matter for that, and its state may be gone
     anybody = {"name": "fixed", "model": trace.pool[0].id}

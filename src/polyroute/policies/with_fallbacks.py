@@ -4,7 +4,7 @@ The one decision here: falling back is a step of the trace like any other. The p
 the call answered as if nothing had happened, and whoever reads the trace sees the whole chain.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
@@ -16,12 +16,9 @@ from polyroute.errors import ConfigError, FailureKind
 from polyroute.pool import CardId
 from polyroute.protocols import Method, Policy
 from polyroute.trace import Reply, Step, Trace
-from polyroute.types import JsonObject, Request
+from polyroute.types import Request
 
-__all__ = ["NAME", "Fallback", "WithFallbacks", "inside", "spec_inside"]
-
-NAME = "with_fallbacks"
-"""The name under which it is registered."""
+__all__ = ["Fallback", "WithFallbacks", "inside"]
 
 _USUAL: tuple[FailureKind, ...] = (
     "auth", "backend", "context", "invalid_reply", "rate_limit", "timeout", "unavailable",
@@ -201,14 +198,6 @@ class WithFallbacks:
 def inside(policy: Policy) -> Policy:
     """Return the policy that decides, without the fallbacks around it."""
     return policy.policy if isinstance(policy, WithFallbacks) else policy
-
-
-def spec_inside(spec: JsonObject) -> JsonObject:
-    """Return the specification of the policy that decides, without the fallbacks around it."""
-    if spec.get("name") != NAME:
-        return spec
-    within = spec["policy"]
-    return within if isinstance(within, Mapping) else {"name": within}
 
 
 def _with_less(request: Request, opened: Sequence[_Open]) -> Request:

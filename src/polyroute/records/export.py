@@ -8,6 +8,7 @@ from typing import Literal, TextIO, TypeAlias
 
 from polyroute.errors import RecordError
 from polyroute.records.record import Record
+from polyroute.records.store import policy_name
 from polyroute.types import Json
 
 __all__ = ["CSV_COLUMNS", "Format", "export"]
@@ -83,7 +84,7 @@ def _calls(record: Record) -> Iterator[dict[str, Json]]:
                 "trace": record.id,
                 "created_at": record.created_at,
                 "status": record.status,
-                "policy": (record.policy or {}).get("name"),
+                "policy": policy_name(record),
                 "step": k,
                 "call": j,
                 "own": step["decision"]["own"],

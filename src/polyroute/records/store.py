@@ -9,6 +9,7 @@ from polyroute.errors import RecordError
 from polyroute.records.chain import Head, Problem, Verdict
 from polyroute.records.record import Record, Status
 from polyroute.records.tombstone import Reason
+from polyroute.spec import spec_inside
 
 __all__ = [
     "Purges",
@@ -156,6 +157,6 @@ def private_folder(path: Path) -> None:
 
 
 def policy_name(record: Record) -> str | None:
-    """Name of the policy of `record`, when it was made from a specification."""
-    name = None if record.policy is None else record.policy.get("name")
+    """Name of the policy that decided in `record`, when it was made from a specification."""
+    name = None if record.policy is None else spec_inside(record.policy).get("name")
     return name if isinstance(name, str) else None
