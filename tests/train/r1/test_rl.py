@@ -224,3 +224,46 @@ def test_an_update_does_not_depend_on_how_many_episodes_fit_at_once(tmp_path):
     whole, parts = weights(8), weights(2)
     for name, tensor in whole.items():
         torch.testing.assert_close(tensor, parts[name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_rows_without_their_padding_score_and_learn_the_same(monkeypatch, tmp_path):
+    trainer = pytest.importorskip("polyroute.train.r1._trainer")
+    monkeypatch.setattr(trainer, "_ROWS", 3)
+    original = trainer.Trainer._get_per_token_logps_and_entropies
+    compared = []
+
+    def scored(compute, self, model, ids, mask, kept, more):
+        model.zero_grad()
+        logps, entropies, _ = compute(self, model, ids, mask, kept, **more)
+        real = mask[:, -kept:].bool()
+        (logps * real).sum().backward()
+        gradient = torch.cat([w.grad.flatten() for w in model.parameters()])
+        model.zero_grad()
+        return [logps[real].detach(), entropies[real].detach(), gradient]
+
+    def spy(self, model, ids, mask, kept, batch_size=None, **more):
+        if more.get("compute_entropy"):
+            both = (original, trainer.trl.GRPOTrainer._get_per_token_logps_and_entropies)
+            compared.append([scored(each, self, model, ids, mask, kept, more) for each in both])
+        return original(self, model, ids, mask, kept, batch_size=batch_size, **more)
+
+    def play_any_length(model, number, which):
+        batch = play_words(model, number, which)
+        episodes = [
+            Sampled(
+                prompt_ids=[3] * (place % 4) + list(e.prompt_ids), ids=e.ids[: 2 + place % 5],
+                own=e.own[: 2 + place % 5], reward=e.reward,
+            )
+            for place, e in enumerate(batch.episodes)
+        ]  # fmt: skip
+        return Batch(episodes=episodes, vitals=batch.vitals)
+
+    monkeypatch.setattr(trainer.Trainer, "_get_per_token_logps_and_entropies", spy)
+    recipe = Reinforcement(steps=1, questions=5, group=4)
+    reinforce(
+        _model(), _tokenizer(), recipe, play_any_length, folder=tmp_path,
+        curve=lambda point: False,
+    )  # fmt: skip
+    assert compared
+    for ours, whole in compared:
+        torch.testing.assert_close(ours, whole, atol=1e-5, rtol=1e-4)

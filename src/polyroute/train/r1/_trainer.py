@@ -5,8 +5,8 @@ Importing this takes seconds; `polyroute.train.r1.rl` does it when a run begins.
 
 import copy
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ import trl
 __all__ = ["Said", "Trainer", "Watch"]
 
 _CRITIC = "critic.pt"
+
+_ROWS = 16
+"""Episodes that go through the model together: few, so that they are of about the same length."""
 
 
 class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
@@ -81,6 +84,40 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         out["advantages"] = lesson.advantage_B_T * (0.0 if warming_up else 1.0)
         return out
 
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,  # noqa: ANN401
+        input_ids: Any,  # noqa: ANN401
+        attention_mask: Any,  # noqa: ANN401
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **more: Any,  # noqa: ANN401
+    ) -> tuple[Any, Any, Any]:
+        """Compute what TRL does, on rows of about the same length, without their padding."""
+        compute = super()._get_per_token_logps_and_entropies
+        if self._whole(more):
+            whole: tuple[Any, Any, Any] = compute(
+                model, input_ids, attention_mask, logits_to_keep, batch_size=batch_size, **more
+            )
+            return whole
+        parts = []
+        shortest_first = attention_mask.sum(1).argsort()
+        for rows in shortest_first.split(_ROWS):
+            packed = Packed.of(input_ids[rows], attention_mask[rows], kept=logits_to_keep)
+            # nobody looks forward, so padding on the right needs no mask
+            everything = torch.ones_like(packed.ids_B_L)
+            logps, entropies, _ = compute(model, packed.ids_B_L, everything, packed.kept, **more)
+            parts.append((packed.unpacked(logps), packed.unpacked(entropies)))
+        back = shortest_first.argsort()
+        logps, entropies = zip(*parts, strict=True)
+        has_entropies = entropies[0] is not None
+        return torch.cat(logps)[back], torch.cat(entropies)[back] if has_entropies else None, None
+
+    def _whole(self, more: Mapping[str, Any]) -> bool:
+        """Return whether a batch must go through the model in one piece: processes keep in step."""
+        images = any(value is not None for name, value in more.items() if "compute" not in name)
+        return images or more.get("compute_aux_loss") or self.accelerator.num_processes > 1
+
     def _charge(self, ids: Any, attention: Any, own: Any) -> Any:  # noqa: ANN401
         if self.reference is None:
             return None
@@ -90,6 +127,46 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         divergence = now - before
         self._metrics["train"]["kl"].append(float((divergence * own).sum() / own.sum()))
         return self.recipe.kl * divergence
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Rows of prompt and completion without the padding between and before them."""
+
+    ids_B_L: torch.Tensor
+    """Each row's tokens from the first column on; padded on the right."""
+    kept: int
+    """Last columns that hold every row's completion."""
+    columns_B_T: torch.Tensor
+    """Where in those columns a completion's tokens are; for padding, the last one."""
+    real_B_T: torch.Tensor
+
+    @classmethod
+    def of(cls, ids_B_L: torch.Tensor, mask_B_L: torch.Tensor, *, kept: int) -> "Packed":
+        """Pack rows whose last `kept` columns are the completion, padded on the right.
+
+        The prompt before it is padded on the left.
+        """
+        length_B = mask_B_L.sum(1)
+        prompt_B = mask_B_L[:, :-kept].sum(1)
+        longest = int(length_B.max())
+        first_B = mask_B_L.argmax(1)
+        columns_L = torch.arange(longest, device=ids_B_L.device)
+        taken_B_L = (first_B[:, None] + columns_L).clamp(max=ids_B_L.size(1) - 1)
+        keep = longest - int(prompt_B.min())
+        columns_B_T = prompt_B[:, None] + torch.arange(kept, device=ids_B_L.device)
+        return cls(
+            ids_B_L=ids_B_L.gather(1, taken_B_L),
+            kept=keep,
+            columns_B_T=(columns_B_T - (longest - keep)).clamp(max=keep - 1),
+            real_B_T=mask_B_L[:, -kept:].bool(),
+        )
+
+    def unpacked(self, value_B_K: torch.Tensor | None) -> torch.Tensor | None:
+        """Return what stands at each token of the completion; zero for padding."""
+        if value_B_K is None:
+            return None
+        return value_B_K.gather(1, self.columns_B_T) * self.real_B_T
 
 
 class Watch(transformers.TrainerCallback):  # type: ignore[misc]
