@@ -49,6 +49,8 @@ class Imitation:
     micro_batch: int = 32
     """Traces per forward pass."""
     learning_rate: float = 3e-3
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """Muon is for whole models from scratch: there it needs a fraction of Adam's steps."""
     warm_up: float = 0.05
     """Share of the steps in which the learning rate rises."""
     seed: int = 0

@@ -24,6 +24,9 @@ IGNORED = -100
 """Label of a token without loss, as torch's cross-entropy has it."""
 
 
+_BETA2 = 0.98
+
+
 @dataclass(frozen=True, slots=True)
 class Lines:
     """One trace as tokens."""
@@ -95,7 +98,7 @@ def imitate(
         lr_scheduler_type={"cosine": "cosine", "constant": "constant_with_warmup"}[recipe.schedule],
         warmup_steps=recipe.warm_up,
         weight_decay=0.0,
-        adam_beta2=0.98,
+        adam_beta2=_BETA2,
         max_length=None,
         logging_steps=max(1, recipe.steps // 50),
         save_strategy="no",
@@ -115,8 +118,16 @@ def imitate(
         train_dataset=extra("datasets").Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=None if recipe.lora is None else lora_config(recipe.lora),
+        optimizers=(_optimizer(model, recipe), None),
     )
     trainer.remove_callback(extra("transformers").PrinterCallback)
     trainer.add_callback(extra("polyroute.train.r1._trainer").Said(say))
     trainer.train()
     return trainer.accelerator.unwrap_model(trainer.model)
+
+
+def _optimizer(model: Any, recipe: Imitation) -> Any:  # noqa: ANN401 - of torch; the trainer's own: None
+    if recipe.optimizer == "adamw":
+        return None
+    muon = extra("polyroute.train.r1._muon")
+    return muon.Muon(model, rate=recipe.learning_rate, beta2=_BETA2)
