@@ -1,6 +1,7 @@
 """The trainer's two seams, on a stub that plays episodes without any policy."""
 
 import random
+from functools import partial
 
 import pytest
 
@@ -232,9 +233,9 @@ def test_rows_without_their_padding_score_and_learn_the_same(monkeypatch, tmp_pa
     original = trainer.Trainer._get_per_token_logps_and_entropies
     compared = []
 
-    def scored(compute, self, model, ids, mask, kept, more):
+    def scored(compute, model, ids, mask, kept):
         model.zero_grad()
-        logps, entropies, _ = compute(self, model, ids, mask, kept, **more)
+        logps, entropies, _ = compute(model, ids, mask, kept)
         real = mask[:, -kept:].bool()
         (logps * real).sum().backward()
         gradient = torch.cat([w.grad.flatten() for w in model.parameters()])
@@ -243,8 +244,9 @@ def test_rows_without_their_padding_score_and_learn_the_same(monkeypatch, tmp_pa
 
     def spy(self, model, ids, mask, kept, batch_size=None, **more):
         if more.get("compute_entropy"):
-            both = (original, trainer.trl.GRPOTrainer._get_per_token_logps_and_entropies)
-            compared.append([scored(each, self, model, ids, mask, kept, more) for each in both])
+            theirs = trainer.trl.GRPOTrainer._get_per_token_logps_and_entropies
+            both = [partial(each, self, **more) for each in (original, theirs)]
+            compared.append([scored(each, model, ids, mask, kept) for each in both])
         return original(self, model, ids, mask, kept, batch_size=batch_size, **more)
 
     def play_any_length(model, number, which):
