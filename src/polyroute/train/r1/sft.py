@@ -5,7 +5,9 @@ that what is imitated is what can be sampled. The loss is on own turns only; a t
 got wrong on purpose is seen, so that the student learns to mend it, and not imitated.
 """
 
-from collections.abc import Callable, Iterable
+import itertools
+import random
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,16 @@ from polyroute.train.r1.recipe import Imitation
 from polyroute.train.r1.rl import extra, lora_config
 from polyroute.types import Message
 
-__all__ = ["IGNORED", "Lines", "imitate", "lines_of"]
+__all__ = ["IGNORED", "Lines", "imitate", "lines_of", "order"]
 
 IGNORED = -100
 """Label of a token without loss, as torch's cross-entropy has it."""
 
 
 _BETA2 = 0.98
+
+_SORTED = 16
+"""Batches that are sorted by length together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ def imitate(
     say : callable
         Takes the number of a step and its loss, now and then.
     """
-    rows = [{"input_ids": list(each.ids), "labels": list(each.labels)} for each in lines]
+    known = [{"input_ids": list(each.ids), "labels": list(each.labels)} for each in lines]
+    rows = [known[k] for k in order([len(row["labels"]) for row in known], recipe)]
     trl = extra("trl")
     cuda = extra("torch").cuda.is_available()
     arguments = trl.SFTConfig(
@@ -102,7 +108,7 @@ def imitate(
         max_length=None,
         logging_steps=max(1, recipe.steps // 50),
         save_strategy="no",
-        train_sampling_strategy="group_by_length",  # or padding is computed
+        train_sampling_strategy="sequential",  # `order` is the order
         report_to=[],
         disable_tqdm=True,
         use_cpu=not cuda,
@@ -124,6 +130,42 @@ def imitate(
     trainer.add_callback(extra("polyroute.train.r1._trainer").Said(say))
     trainer.train()
     return trainer.accelerator.unwrap_model(trainer.model)
+
+
+def order(lengths: Sequence[int], recipe: Imitation) -> list[int]:
+    """Return which trace comes when, for all steps: in a batch they are of about the same length.
+
+    Else much of what is computed is padding. The batches follow one another at random: from the
+    longest to the shortest, as the trainer's own grouping by length has them, the steps of a while
+    are all of one kind, and an optimiser with momentum learns half as much.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each trace.
+    recipe : Imitation
+        Its steps and the size of a batch.
+
+    Returns
+    -------
+    list of int
+        Places in `lengths`, ``steps * batch`` of them; every trace once, before any comes again.
+    """
+    draw = random.Random(recipe.seed)
+    found: list[int] = []
+    wanted = recipe.steps * recipe.batch
+    while len(found) < wanted:
+        shuffled = draw.sample(range(len(lengths)), len(lengths))
+        batches: list[Sequence[int]] = []
+        for some in _parts(shuffled, _SORTED * recipe.batch):
+            batches += _parts(sorted(some, key=lambda k: lengths[k]), recipe.batch)
+        draw.shuffle(batches)
+        found += itertools.chain.from_iterable(batches)
+    return found[:wanted]
+
+
+def _parts(values: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [values[k : k + size] for k in range(0, len(values), size)]
 
 
 def _optimizer(model: Any, recipe: Imitation) -> Any:  # noqa: ANN401 - of torch; the trainer's own: None
