@@ -61,6 +61,37 @@ def test_purged_records_are_gone_and_the_chain_holds(store: Any) -> None:
         assert (b"secret answer %d" % k in stored(store)) == (k % 2 == 0)
 
 
+def test_others_append_between_the_turns_of_a_purge(store: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("polyroute.records.store._AT_A_TIME", 2)
+    monkeypatch.setattr("polyroute.records.sqlite._PAGE", 2)
+    reader = type(store)(store.path)  # as the command line opens it: to read, and then to write
+    other = type(store)(store.path)
+
+    def matches(kept: Record) -> bool:
+        if kept.id in ("t-2", "t-5"):
+            other.append(record(10 + int(kept.id[-1])))
+        return kept.number is not None and kept.number <= 6
+
+    assert reader.purge(matches, "age") == 6
+    assert [kept.id for kept in store] == ["t-12", "t-15"]
+    assert (store.verify().ok, store.verify().purged) == (True, 6)
+    reader.close()
+    other.close()
+
+
+def test_records_can_be_appended_while_they_are_read(store: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("polyroute.records.sqlite._PAGE", 2)
+    reader = type(store)(store.path)
+    found = []
+    for kept in reader:
+        found.append(kept.id)
+        if kept.id == "t-0":
+            reader.append(record(6))
+    assert found[:6] == [f"t-{k}" for k in range(6)]
+    assert reader.verify().ok
+    reader.close()
+
+
 def test_records_are_purged_by_age_also_the_newest(store: Any) -> None:
     assert store.purge(older_than(START + timedelta(days=2)), "age") == 2
     assert [kept.id for kept in store] == ["t-2", "t-3", "t-4", "t-5"]

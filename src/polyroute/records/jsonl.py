@@ -18,7 +18,14 @@ from pathlib import Path
 from polyroute.errors import RecordError
 from polyroute.records.chain import Entry, Head, Problem, Verdict, verify_chain
 from polyroute.records.record import Draft, Record, Sealed, Status
-from polyroute.records.store import append_each, no_such_record, one_of, policy_name, private_folder
+from polyroute.records.store import (
+    append_each,
+    in_turns,
+    no_such_record,
+    one_of,
+    policy_name,
+    private_folder,
+)
 from polyroute.records.tombstone import Reason, Tombstone
 
 __all__ = ["JsonlStore"]
@@ -202,19 +209,12 @@ class JsonlStore:
             return 0
         purged = 0
         try:
-            with self._mutex, _opened(self.path) as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                offset, size = 0, _size(file)
-                with os.fdopen(os.dup(file), "rb") as lines:
-                    lines.seek(0)
-                    for line in lines:
-                        record = _entry("", line).record
-                        if record is not None and matches(record):
-                            _overwrite(file, offset, line, Tombstone.of(record, reason))
-                            purged += 1
-                        offset += len(line)
-                        if offset >= size:
-                            break
+            with _opened(self.path) as file:
+                for turn in in_turns(_stones(file, matches, reason)):
+                    with self._mutex, _locked(file):
+                        for offset, room, stone in turn:
+                            _overwrite(file, offset, room, stone)
+                    purged += len(turn)
                 os.fsync(file)
         except OSError as error:
             raise RecordError(f"cannot purge {self.path}: {error.strerror or error}") from error
@@ -314,6 +314,23 @@ def _lines(file: int, size: int) -> Iterator[Entry]:
             yield _entry(f"line {k}", line)
 
 
+def _stones(
+    file: int, matches: Callable[[Record], bool], reason: Reason
+) -> Iterator[tuple[int, int, Tombstone]]:
+    """Yield where a line begins whose record matches, its room, and what is to stand there."""
+    with _locked(file):
+        offset, size = 0, _size(file)
+    with os.fdopen(os.dup(file), "rb") as lines:
+        lines.seek(0)
+        for line in lines:
+            record = _entry("", line).record
+            if record is not None and matches(record):
+                yield offset, len(line) - 1, Tombstone.of(record, reason)
+            offset += len(line)
+            if offset >= size:
+                return
+
+
 def _advance(file: int, head: Head, size: int) -> tuple[Head, int]:
     """Follow the lines that were written after the head was, when a crash came between."""
     end = _size(file)
@@ -344,9 +361,8 @@ def _write(file: int, head_file: int, size: int, sealed: Sealed) -> None:
         raise
 
 
-def _overwrite(file: int, offset: int, line: bytes, stone: Tombstone) -> None:
+def _overwrite(file: int, offset: int, room: int, stone: Tombstone) -> None:
     text = stone.line()
-    room = len(line) - 1
     if len(text) > room:
         raise RecordError(f"the record {stone.id!r} is shorter than what would mark its place")
     _write_all(file, text.ljust(room), offset)
@@ -376,6 +392,16 @@ def _entry(where: str, line: bytes) -> Entry:
 
 def _size(file: int) -> int:
     return os.fstat(file).st_size
+
+
+@contextmanager
+def _locked(file: int) -> Iterator[None]:
+    """Let nobody else write the file."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @contextmanager

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from polyroute.errors import RecordError
 from polyroute.records.chain import Entry, Head, Problem, Verdict, verify_chain
 from polyroute.records.record import Draft, Record, Sealed, Status
-from polyroute.records.store import no_such_record, one_of, policy_name, private_folder
+from polyroute.records.store import in_turns, no_such_record, one_of, policy_name, private_folder
 from polyroute.records.tombstone import Reason, Tombstone
 from polyroute.sqlite_file import prepare, transaction
 
@@ -41,6 +42,11 @@ _COLUMNS = "number, id, created_at, status, policy, body"
 _ONLY = "(?3 IS NULL OR status = ?3) AND (?4 IS NULL OR policy = ?4) ORDER BY number"
 _OLDEST_FIRST = f"SELECT {_COLUMNS} FROM records WHERE number > ?1 AND {_ONLY} LIMIT ?2"
 _NEWEST_FIRST = f"SELECT {_COLUMNS} FROM records WHERE number < ?1 AND {_ONLY} DESC LIMIT ?2"
+
+_PURGE = "UPDATE records SET status = ?, policy = NULL, body = ? WHERE number = ?"
+
+_PURGE_PAGES = 20_000
+"""Pages of 4 KB in the write-ahead log at which a purge writes them to the file."""
 
 _PURGED = "purged"
 """The status of a row whose record was purged."""
@@ -245,20 +251,26 @@ class SqliteStore:
         RecordError
             If the file cannot be written.
         """
-        found = [record for record in self if matches(record)] if self.path.exists() else []
-        if not found:
-            return 0
-        change = "UPDATE records SET status = ?, policy = NULL, body = ? WHERE number = ?"
+        purged = 0
+        for stones in in_turns(Tombstone.of(one, reason) for one in self if matches(one)):
+            rows = ((_PURGED, stone.line().decode(), stone.number) for stone in stones)
+            with self._purging() as connection, transaction(connection):
+                connection.executemany(_PURGE, rows)
+            purged += len(stones)
+        if purged:
+            with self._purging() as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return purged
+
+    @contextmanager
+    def _purging(self) -> Iterator[sqlite3.Connection]:
         with self._lock, self._attributed("cannot purge "):
             connection = self._open(write=True)
             assert connection is not None, "opening for writing makes the file"
             connection.execute("PRAGMA secure_delete=ON")
-            with transaction(connection):
-                for record in found:
-                    line = Tombstone.of(record, reason).line().decode()
-                    connection.execute(change, (_PURGED, line, record.number))
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return len(found)
+            # pages all over the file are written, far faster in few goes than in many
+            connection.execute(f"PRAGMA wal_autocheckpoint={_PURGE_PAGES}")
+            yield connection
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -317,14 +329,13 @@ class SqliteStore:
             connection = self._open()
             last = 0 if connection is None else _last_number(connection)
         at = last + 1 if newest_first else -(2**63)
-        while connection is not None:
-            query = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
+        query = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
+        while True:
             try:
-                with self._lock:
-                    rows = connection.execute(query, (at, _PAGE, *only)).fetchall()
+                rows = self._rows(query, at, _PAGE, *only)
             except sqlite3.DatabaseError:
                 numbers = range(at - 1, 0, -1) if newest_first else range(max(at + 1, 1), last + 1)
-                yield from self._around_damage(connection, numbers, only)
+                yield from self._around_damage(numbers, only)
                 return
             yield from map(_entry, rows)
             if len(rows) < _PAGE:
@@ -332,21 +343,23 @@ class SqliteStore:
             at = rows[-1][0]
 
     def _around_damage(
-        self,
-        connection: sqlite3.Connection,
-        numbers: Iterable[int],
-        only: tuple[str | None, str | None],
+        self, numbers: Iterable[int], only: tuple[str | None, str | None]
     ) -> Iterator[Entry]:
         where = "number = ?1 AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR policy = ?3)"
+        query = f"SELECT {_COLUMNS} FROM records WHERE {where}"
         for number in numbers:
             try:
-                with self._lock:
-                    row = _row(connection, where, number, *only)
+                rows = self._rows(query, number, *only)
             except sqlite3.DatabaseError as error:
                 yield Entry(f"row {number}", None, f"the file is damaged: {error}")
                 continue
-            if row is not None:
-                yield _entry(row)
+            yield from map(_entry, rows)
+
+    def _rows(self, query: str, *values: object) -> Sequence[Any]:
+        """Read rows, with the connection of now: an append meanwhile may have opened another."""
+        with self._lock:
+            connection = self._open()
+            return [] if connection is None else connection.execute(query, values).fetchall()
 
 
 def _one(connection: sqlite3.Connection, query: str, *values: object) -> tuple[object, ...] | None:

@@ -1,9 +1,10 @@
 """What a store of records is, and what the stores share: names, folders, refusals."""
 
 import difflib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from polyroute.errors import RecordError
 from polyroute.records.chain import Head, Problem, Verdict
@@ -15,11 +16,18 @@ __all__ = [
     "Purges",
     "RecordStore",
     "append_each",
+    "in_turns",
     "no_such_record",
     "one_of",
     "policy_name",
     "private_folder",
 ]
+
+
+_Any = TypeVar("_Any")
+
+_AT_A_TIME = 500
+"""Records that a purge overwrites before it lets others write again."""
 
 
 @runtime_checkable
@@ -102,7 +110,9 @@ class Purges(Protocol):
     def purge(self, matches: Callable[[Record], bool], reason: Reason) -> int:
         """Put a tombstone in the place of every record that `matches`; return how many.
 
-        The content is overwritten where it lies. Copies and exports are not the store's.
+        The content is overwritten where it lies. Copies and exports are not the store's. Others
+        may append meanwhile: a few hundred records are overwritten at a time. A purge that is
+        ended half-way is finished by the next.
 
         Raises
         ------
@@ -121,6 +131,13 @@ def append_each(store: RecordStore, records: Iterable[Record]) -> dict[str, Reco
         except RecordError as error:
             refused[record.id] = error
     return refused
+
+
+def in_turns(found: Iterable[_Any]) -> Iterator[list[_Any]]:
+    """Yield what a purge has `found`, as much at a time as it may overwrite in one go."""
+    rest = iter(found)
+    while turn := list(itertools.islice(rest, _AT_A_TIME)):
+        yield turn
 
 
 def one_of(wanted: str, beginning_so: Sequence[str]) -> str | None:

@@ -16,7 +16,7 @@ from polyroute.records.postgres.feedback import PostgresFeedback
 from polyroute.records.postgres.rows import COLUMNS, PURGED, Row, entry_of, key_of, row_of
 from polyroute.records.postgres.tables import make_month
 from polyroute.records.record import Draft, Record, Sealed, Status
-from polyroute.records.store import no_such_record, one_of
+from polyroute.records.store import in_turns, no_such_record, one_of
 from polyroute.records.tombstone import Reason, Tombstone
 
 try:
@@ -256,20 +256,21 @@ class PostgresStore:
         RecordError
             If the database cannot be written.
         """
-        found = [record for record in self if matches(record)]
-        if not found:
-            return 0
         change: LiteralString = (
             "UPDATE records SET status = %s, policy = NULL, body = %s "
             "WHERE number = %s AND created_at = %s"
         )
-        with self._database.attributed("cannot purge "), self._database.writing() as connection:
-            for record in found:
-                line = Tombstone.of(record, reason).line().decode()
-                connection.execute(change, (PURGED, line, record.number, record.created_at))
-        with self._database.attributed("cannot vacuum "):
-            self._database.vacuum("records")
-        return len(found)
+        purged = 0
+        for stones in in_turns(Tombstone.of(one, reason) for one in self if matches(one)):
+            with self._database.attributed("cannot purge "), self._database.writing() as connection:
+                for stone in stones:
+                    place = (stone.number, stone.created_at)
+                    connection.execute(change, (PURGED, stone.line().decode(), *place))
+            purged += len(stones)
+        if purged:
+            with self._database.attributed("cannot vacuum "):
+                self._database.vacuum("records")
+        return purged
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""
