@@ -52,6 +52,7 @@ def place(tmp_path, monkeypatch):
     home.mkdir(mode=0o700)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("POLYROUTE_HOME", str(home))
+    monkeypatch.setenv("UPSTREAM_KEY", "upstream")
     monkeypatch.delenv("POLYROUTE_CONFIG", raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (65_536, 65_536))
@@ -171,6 +172,14 @@ def test_what_is_ready_is_exit_code_0_and_every_check_says_so(place):
             "secrets", "error", "state.url",
         ),
         ({"server__keys_env": "NO_SUCH_KEYS"}, "keys", "error", "not set or empty"),
+        (
+            {"pool__1__backend__instances__0__key_env": "NO_SUCH_KEY"},
+            "variables", "error", "pool.1.backend.instances.0.key_env names NO_SUCH_KEY, which",
+        ),
+        (
+            {"state": {"store": "redis", "password_env": "NO_SUCH_PASSWORD"}},
+            "variables", "error", "state.password_env",
+        ),
     ],
 )  # fmt: skip
 def test_it_is_found(place, changes, subject, level, said):

@@ -134,6 +134,8 @@ def served(*, kubernetes):
 @pytest.mark.parametrize("kubernetes", [False, True])
 def test_what_is_deployed_is_ready_but_for_the_keys(kubernetes, tmp_path, monkeypatch):
     monkeypatch.setenv("POLYROUTE_HOME", str(tmp_path))
+    for variable in ("LARGE_KEY", "REDIS_PASSWORD", "POLYROUTE_RECORDS_URL"):
+        monkeypatch.setenv(variable, "given")
     monkeypatch.setattr(os, "geteuid", lambda: 10001)
     file = tmp_path / "polyroute.yaml"
     settings = served(kubernetes=kubernetes)

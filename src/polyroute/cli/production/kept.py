@@ -1,6 +1,7 @@
 """What is written down, where, and who else can read it."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -163,6 +164,27 @@ def _hidden(value: Json, place: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
             yield place
 
 
+def _variables(settings: Settings, _: Path | None) -> Found:
+    """Look for what is named and not there; the clients' keys are looked at by themselves."""
+    for place, name in _named(settings.model_dump(mode="json", exclude={"server"}), ()):
+        if not os.environ.get(name, "").strip():
+            problem = f"{'.'.join(place)} names {name}, which is not set or empty"
+            remedy = f"export {name}=..., or a line in the EnvironmentFile of the service"
+            yield Finding("variables", "error", problem, remedy)
+
+
+def _named(value: Json, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the place of every setting that names a variable, and the name."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _named(below, (*place, str(key)))
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            yield from _named(below, (*place, str(number)))
+    elif isinstance(value, str) and place[-1].endswith("_env") and _VARIABLE.fullmatch(value):
+        yield place, value
+
+
 def _limits(settings: Settings, _: Path | None) -> Found:
     if settings.server.grace_s == 0:
         problem = "a server that is told to stop cuts every running stream"
@@ -181,6 +203,7 @@ CHECKS = (
     Check("state", "what is counted is counted for as long as it must be", _state),
     Check("files", "keys, records and configuration are their owner's", _files),
     Check("secrets", "none in the configuration", _secrets),
+    Check("variables", "all that are named are set", _variables),
     Check("limits of the process", "enough", _limits),
 )
 """What is looked at here."""
