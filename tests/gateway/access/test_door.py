@@ -221,11 +221,17 @@ def test_a_client_library_sees_typed_errors(guarded: Guarded) -> None:
         client.models.list()
 
 
-def test_what_an_administrator_does_is_noted(guarded: Guarded) -> None:
+def test_what_an_administrator_does_is_noted_and_logged(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "polyroute")
     guarded.send("admin", "GET", "/v1/budgets")
     guarded.send("admin", "POST", "/v1/nothing/here", {})
     guarded.send("ask", "POST", "/v1/nothing/here", {})
-    lines = [json.loads(line) for line in guarded.audit.read_text().splitlines()]
+    written = guarded.audit.read_text().splitlines()
+    logged = [one.getMessage() for one in caplog.records if one.name.endswith("audit")]
+    assert logged == [f"audit: {line}" for line in written]
+    lines = [json.loads(line) for line in written]
     assert [(line["act"], line.get("path")) for line in lines] == [
         ("budgets.read", None),
         ("request", "/v1/nothing/here"),

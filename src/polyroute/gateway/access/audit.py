@@ -31,10 +31,12 @@ class Audit:
     def note(self, who: str, act: str, **about: Json) -> None:
         """Append one line: when, who, what. A line is one write, so lines never mix.
 
-        An act whose line cannot be written is logged as such; it is not undone.
+        It is logged as well: the files of a container go with it. An act whose line cannot be
+        written is logged as such; it is not undone.
         """
         at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         line = json.dumps({"at": at, "who": who, "act": act, **about}) + "\n"
+        _log.info("audit: %s", line.rstrip())
         try:
             private_folder(self.path.parent)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
