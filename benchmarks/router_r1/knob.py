@@ -17,7 +17,7 @@ from variants import baselines, seeds
 from worlds import label, problems, task, world_of
 
 WORTH = {
-    "atlas-small": (3, 5, 8, 10, 20, 40, 60, 100),
+    "atlas-small": (3, 5, 6, 8, 10, 16, 25, 40, 60),
     "atlas": (10, 20, 35, 50, 100, 200, 400),
     "atlas-embedded": (3, 5, 8, 10, 20, 50, 100),
 }

@@ -303,20 +303,27 @@ def test_a_mixed_teacher_marks_its_mistakes_and_mends_them():
     assert mistakes == {"invalid", "detour"}
 
 
-def test_a_teacher_says_who_did_not_know():
+def test_a_teacher_says_who_did_not_know_and_names_whom_it_asks_right_after_a_word_of_the_card():
     problems = dealt(hops=(1,), worth=(40,)).problems("train", 100, 0)
-    told = 0
+    told = generalists = 0
     for problem in problems:
+        skill = problem.hops[0].skill
         trace = play(problem, Teacher(problems, style="cheapest"))
         failed: list[str] = []
         for reply in trace.replies:
-            if reply.model == "router" and "<search>" in (reply.text or ""):
-                thought = " not ".join([problem.hops[0].skill, *failed])
-                assert reply.text.startswith(f"<think>{thought}</think>")
+            if reply.model != "router":
+                failed += [reply.model] if reply.text == UNKNOWN else []
+            elif "<search>" in (reply.text or ""):
+                thought, asked = re.fullmatch(
+                    r"<think>(.*)</think><search>(\w+): .*</search>", reply.text
+                ).groups()
+                knows = problem.pool.card(asked).skills
+                found = [] if skill in knows else ["all", str(round(100 * knows["all"]))]
+                assert thought == " ".join([" not ".join([skill, *failed]), *found, asked])
                 told += bool(failed)
-            elif reply.text == UNKNOWN:
-                failed.append(reply.model)
+                generalists += bool(found)
     assert told
+    assert generalists
 
 
 def test_a_bill_is_the_price_on_the_card():

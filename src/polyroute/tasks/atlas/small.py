@@ -1,9 +1,8 @@
 """The small world: made-up facts, new in every episode, over a closed vocabulary.
 
 The one decision here: no fact can be learned by heart. Which river an entity has, and who knows
-about rivers, at what price and how well, are drawn anew for every question; what stays is the
-language, and, unless names are dealt anew, too, which name goes with which skill. Every entity and
-every name is one word, so that a transformer of a few hundred thousand parameters learns to route
+about rivers, under what name, at what price and how well, are drawn anew for every question; what
+stays is the language. Every entity and every name is one word, so that a transformer of a few hundred thousand parameters learns to route
 here, from scratch, on a CPU.
 """
 
@@ -46,7 +45,7 @@ NAMES = (
 )  # fmt: skip
 """What specialists are called."""
 
-WORTH = (5, 10, 20, 40)
+WORTH = (3, 6, 10, 16, 25, 40)
 """What a right answer may be worth, in millionths of a US dollar."""
 
 _UNSEEN = 12
@@ -118,15 +117,13 @@ class AtlasSmall:
         ``unseen_entities`` speaks of words that were names in training, ``unseen_specialists`` is
         named by words that were entities, so a closed vocabulary has seen them all; the unseen
         relation is the pair `HELD_PAIR`.
-    worth : tuple of int, default=(5, 10, 20, 40)
+    worth : tuple of int, default=(3, 6, 10, 16, 25, 40)
         What a right answer may be worth (`Budget.usd_per_quality`), in millionths of a US dollar,
         equally likely. A call costs 1 to 9 of them.
-    roles : {"dealt", "fixed"}, default="fixed"
+    roles : {"dealt", "fixed"}, default="dealt"
         Whether names are dealt out anew in every episode, so that only the cards tell who knows
         what; or each skill has its own name (a second one for a second specialist), so that prices,
-        error rates and who is there at all are what a policy must read. A model of a fraction of a
-        million weights from scratch learns the second in minutes, and the first unreliably
-        (``docs/benchmarks/router_r1.md``).
+        error rates and who is there at all are what a policy must read.
 
     Raises
     ------
@@ -145,7 +142,7 @@ class AtlasSmall:
     hops: tuple[int, ...] = (1, 2)
     variant: Variant = "plain"
     worth: tuple[int, ...] = WORTH
-    roles: Literal["dealt", "fixed"] = "fixed"
+    roles: Literal["dealt", "fixed"] = "dealt"
 
     def __post_init__(self) -> None:
         if not self.hops or not set(self.hops) <= {1, 2, 3}:

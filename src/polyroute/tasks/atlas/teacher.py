@@ -16,12 +16,12 @@ from polyroute.pool import ModelCard, Pool
 from polyroute.protocols import Emit
 from polyroute.tasks.atlas.optimum import Optimum
 from polyroute.tasks.atlas.progress import Ask, Progress, progress
-from polyroute.tasks.atlas.specialists import UNKNOWN, quality
+from polyroute.tasks.atlas.specialists import ANYTHING, UNKNOWN, quality
 from polyroute.tasks.problem import Problem
 from polyroute.trace import Reply, Trace
 from polyroute.types import Usage
 
-__all__ = ["Style", "Tags", "Teacher", "Writing"]
+__all__ = ["Style", "Tags", "Teacher", "Writing", "found"]
 
 Style: TypeAlias = Literal[
     "optimum",  # the highest expected reward; gives up where nothing is worth its price
@@ -164,7 +164,8 @@ class Teacher:
         model = self._choose(problem, now, left, draw) if left > 0 else None
         if model is None:
             return _Turn(self.writing.answer(UNKNOWN, UNKNOWN))
-        return _Turn(self.writing.search(_thought(now.ask), model, now.ask.query))
+        thought = _thought(now.ask, problem.pool.card(model))
+        return _Turn(self.writing.search(thought, model, now.ask.query))
 
     def _choose(
         self, problem: Problem, now: Progress, left: int, draw: random.Random
@@ -211,13 +212,36 @@ class Teacher:
         return self.writing.search(skill, stranger, ask.query)
 
 
-def _thought(ask: Ask) -> str:
-    """Return what is to be known, and who did not know it.
+def _thought(ask: Ask, card: ModelCard) -> str:
+    """Return what is to be known, who did not know it, and who is asked now.
 
     Said aloud, that is there to be read when a name is to be written: a student that has to find
-    both at once asks the first name that goes with the skill again and again.
+    everything at once asks the first name that goes with the skill again and again.
     """
-    return " not ".join([ask.hop.skill, *ask.tried])
+    return " ".join([" not ".join([ask.hop.skill, *ask.tried]), *found(card, ask.hop.skill)])
+
+
+def found(card: ModelCard, skill: str = "") -> list[str]:
+    """Return the words by which `card` is found when `skill` is to be known, and its name.
+
+    A name stands right after a word of its card, which is what a small model can look up; of
+    generalists there are two, so theirs is how often they are right in a hundred.
+
+    Examples
+    --------
+    >>> found(ModelCard(id="Birk", skills={"river": 0.9}), "river")
+    ['Birk']
+    >>> found(ModelCard(id="Birk", skills={"river": 0.9}), "metal")
+    ['river', 'Birk']
+    >>> found(ModelCard(id="Lund", skills={"all": 0.6}), "metal")
+    ['all', '60', 'Lund']
+    """
+    if skill in card.skills:
+        return [card.id]
+    words = [*card.skills][:1]
+    if words == [ANYTHING]:
+        words.append(f"{100 * card.skills[ANYTHING]:.0f}")
+    return [*words, card.id]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,16 @@
-"""Exercises before the warm start: who is to be asked about this, and this, and this.
+"""Exercises before the warm start: a word of a card, and whose card it is; and again.
 
 The one decision here: an exercise is nothing but lookups. In a teacher's trace one word in ten is
 the name of a candidate, and a model from scratch learns everything else long before it learns to
-find that name by its card; here a prompt is followed by a dozen searches, each with its thought
-given, so that the one thing that is hard is most of what there is to learn.
+find that name by its card; here a prompt is followed by a dozen names, each right after the word
+that it is found by, so that the one thing that is hard is all there is to learn.
 """
 
 import random
-from collections.abc import Sequence
 
 from polyroute.backends.transformers import Transformers
 from polyroute.policies.router_r1 import prompt_of
+from polyroute.tasks.atlas.teacher import found
 from polyroute.trace import Trace
 from polyroute.train.r1.sft import IGNORED, Lines
 from polyroute.types import Message
@@ -18,19 +18,8 @@ from polyroute.types import Message
 __all__ = ["recall"]
 
 
-def recall(
-    trace: Trace,
-    sampler: Transformers,
-    *,
-    skills: Sequence[str],
-    subjects: Sequence[str],
-    draw: random.Random,
-    count: int = 12,
-) -> Lines:
-    """Return `count` searches in a row under the prompt of an episode.
-
-    What is asked about is drawn, and without loss; whom to ask, and that the query repeats the
-    skill of the thought, is what is imitated.
+def recall(trace: Trace, sampler: Transformers, *, draw: random.Random, count: int = 12) -> Lines:
+    """Return `count` names in a row under the prompt of an episode.
 
     Parameters
     ----------
@@ -38,26 +27,17 @@ def recall(
         Its candidates are looked up.
     sampler : Transformers
         Around the student.
-    skills : sequence of str
-        Candidates that have one of these are looked up by it.
-    subjects : sequence of str
-        What may be asked about.
     draw : random.Random
-        Decides who is looked up, and about what.
+        Decides who is looked up.
     count : int, default=12
-        Searches.
+        Names.
     """
     ids = list(sampler.prompt_ids([Message("user", prompt_of(trace))]))
     labels = [IGNORED] * len(ids)
-    known = [(card.id, skill) for card in trace.pool for skill in card.skills if skill in skills]
+    known = [found(card) for card in trace.pool if card.skills]
     for _ in range(count if known else 0):
-        name, skill = draw.choice(known)
-        for text, learnt in (
-            (f"<think> {skill} </think> <search>", False),
-            (f"{name}: {skill} of", True),
-            (draw.choice(subjects), False),
-            ("</search>", True),
-        ):
+        *words, name = draw.choice(known)
+        for text, learnt in ((" ".join(words), False), (name, True)):
             tokens = list(sampler.encode(text))
             ids += tokens
             labels += tokens if learnt else [IGNORED] * len(tokens)

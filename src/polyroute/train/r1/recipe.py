@@ -169,8 +169,8 @@ class RunPlan:
     teachers: tuple[Style, ...] = ("random", "mixed")
     """Whose traces are imitated, in equal parts."""
     recall: int = 0
-    """Steps of `polyroute.train.r1.recall` before that, for a model from scratch; half of what is
-    imitated after are such exercises, too."""
+    """Steps of `polyroute.train.r1.recall` before that, for a model from scratch; a few such
+    exercises are among what is imitated after, too."""
     imitation: Imitation = field(default_factory=Imitation)
     reinforcement: Reinforcement = field(default_factory=Reinforcement)
     weight: float = 1.0

@@ -29,7 +29,7 @@ from polyroute.evaluate.bootstrap import mean_interval
 from polyroute.policies.router_r1 import RouterR1
 from polyroute.rewards.router_r1 import RouterR1Reward
 from polyroute.spec import construct
-from polyroute.tasks.atlas.small import ENTITIES, RELATIONS, vocabulary
+from polyroute.tasks.atlas.small import vocabulary
 from polyroute.tasks.atlas.teacher import Style, Teacher
 from polyroute.tasks.problem import Problem, Split, Task
 from polyroute.train.r1.cache import Cached
@@ -50,6 +50,9 @@ _GREEDY: JsonObject = {"temperature": 0}
 
 _ORDER = ("before", "optimum", "sft", "rl")
 """The stages as a reader wants them."""
+
+_KEPT = 4
+"""One exercise in so many is imitated on beside the traces."""
 
 _PARALLEL = 256
 """Turns that are sampled at once: a step of a small model costs little more for many."""
@@ -225,7 +228,7 @@ class Run:
             steady = replace(recipe, steps=self.plan.recall, schedule="constant")
             if attempt == 1:
                 self._learn(loaded, exercises, steady, "recall")
-            lines += exercises  # or what was learnt is lost again
+            lines += exercises[::_KEPT]  # or what was learnt is lost again
         model = self._learn(loaded, lines, recipe, "imitation")
         self.stages.keep(f"imitated-{attempt}", model, loaded.tokenizer)
         self.say(f"imitated ({time.monotonic() - begin:.0f} s)")
@@ -239,10 +242,7 @@ class Run:
 
     def _exercises(self, taught: Iterable[Rollout], sampler: Transformers) -> list[Lines]:
         draw = random.Random(f"recall|{self.plan.seed}")
-        return [
-            recall(each.trace, sampler, skills=RELATIONS, subjects=ENTITIES, draw=draw)
-            for each in taught
-        ]
+        return [recall(each.trace, sampler, draw=draw) for each in taught]
 
     def _traces(self, attempt: int) -> Iterable[Rollout]:
         styles, count = self.plan.teachers, self.plan.imitation.traces
