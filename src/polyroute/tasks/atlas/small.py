@@ -2,8 +2,8 @@
 
 The one decision here: no fact can be learned by heart. Which river an entity has, and who knows
 about rivers, under what name, at what price and how well, are drawn anew for every question; what
-stays is the language. Every entity and every name is one word, so that a transformer of a few hundred thousand parameters learns to route
-here, from scratch, on a CPU.
+stays is the language. Every entity and every name is one word, so that a transformer of a few
+hundred thousand parameters learns to route here, from scratch, on a CPU.
 """
 
 import hashlib
