@@ -10,12 +10,16 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from polyroute.config import AccessSettings
+from polyroute.gateway.access.cycle import Cycle
 from polyroute.gateway.client import CLIENT, Connected
 
 __all__ = ["RESPONSE_HEADERS", "Guarded", "protocol", "transport_options"]
@@ -59,6 +63,7 @@ class Guarded(HttpToolsProtocol):
         self._limits = limits
         self._headers_since: float | None = None
         self._body_since: float | None = None
+        self._idle_since: float | None = None
         self._received = 0
         self._piece = self._at_most = 0
         """Bytes of the newest piece, and of all that can hold the headers of this request."""
@@ -79,6 +84,7 @@ class Guarded(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what is sent before the headers are whole."""
+        self._idle_since = None
         self._piece = len(data)
         self._at_most += self._piece
         if self._headers_since is not None or self._body_since is None:
@@ -106,25 +112,84 @@ class Guarded(HttpToolsProtocol):
                 return
         self._headers_since, self._received = None, 0
         self._body_since = time.monotonic()
-        self.scope[CLIENT] = self._client  # type: ignore[literal-required]
-        super().on_headers_complete()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let the application answer, when it has answered what this connection asked before."""
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["http_version"] = version
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        scope[CLIENT] = self._client  # type: ignore[literal-required]
+        before = self.cycle
+        self.cycle = Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start(self.cycle)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _start(self, cycle: RequestResponseCycle) -> None:
+        task = self.loop.create_task(cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def on_message_complete(self) -> None:
         """Wait for nothing more of this request."""
         self._body_since = None
         self._received = 0
         self._at_most = self._piece
-        if self.cycle is not None:
-            super().on_message_complete()
+        cycle = self.cycle
+        if cycle is None:
+            return
+        if cycle.response_complete:  # answered before all of it was there
+            self._idle_since = time.monotonic()
+        else:
+            cycle.more_body = False
+            cycle.message_event.set()
 
     def on_body(self, body: bytes) -> None:
         """Take in a piece of the body."""
-        if self.cycle is not None:
-            super().on_body(body)
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """Begin with what the client has asked meanwhile, or wait for it to ask again."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start(self.pipeline.pop()[0])
+        else:
+            self._idle_since = time.monotonic()
 
     def late(self, now: float) -> bool:
-        """Whether the headers or the body are overdue."""
-        headers, body = self._headers_since, self._body_since
+        """Whether the headers, the body or another request are overdue."""
+        headers, body, idle = self._headers_since, self._body_since, self._idle_since
+        if idle is not None and now - idle > self.timeout_keep_alive:
+            return True
         if headers is not None and now - headers > self._limits.header_timeout_s:
             return True
         # while we do not read, it is not the client that is slow
