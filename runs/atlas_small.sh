@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train the tiny router from scratch on the small world: runs/atlas_small.sh [FOLDER] [SEED ...]
-# What must be read off the cards is prices, error rates and who is there; a name goes with a skill.
+# Who is called what, knows what, and at what price is drawn anew for every question: cards must be read.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder="${1:-build/atlas_small}"
