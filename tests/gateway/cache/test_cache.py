@@ -176,7 +176,10 @@ def test_two_servers_share_answers_through_the_state(serving, tmp_path):
         "state": {"store": "sqlite", "path": str(tmp_path / "state.sqlite")},
     }
     one, other = serving(**shared), serving(**shared)
-    assert [_told(_ask(one, "shared")), _told(_ask(other, "shared"))] == ["miss", "hit"]
+    assert _told(_ask(one, "shared")) == "miss"
+    # an answer is stored when it is on its way already: it is there when the first server has it
+    assert any(_told(_ask(one, "shared")) == "hit" for _ in range(100))
+    assert _told(_ask(other, "shared")) == "hit"
 
 
 def test_settings_name_a_category_once():

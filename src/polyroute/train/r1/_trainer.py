@@ -21,7 +21,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the seam is pinned and
 
 import trl
 
-__all__ = ["Said", "Trainer", "Watch"]
+__all__ = ["Packed", "Said", "Trainer", "Watch"]
 
 _CRITIC = "critic.pt"
 
