@@ -90,4 +90,5 @@ def test_three_heads_of_the_first_layer_start_out_looking_back(head, distance):
     ids = torch.randint(3, len(WORDS), (1, 40), generator=torch.Generator().manual_seed(0))
     looked = model(input_ids=ids, output_attentions=True).attentions[0][0, head]
     back = torch.tensor([float(looked[k, k - distance].detach()) for k in range(distance, 40)])
-    assert back.min() > 0.7
+    assert back.median() > 0.85
+    assert back.min() > 0.5  # whatever the token and its neighbours
