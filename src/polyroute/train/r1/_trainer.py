@@ -26,11 +26,11 @@ __all__ = ["Packed", "Said", "Trainer", "Watch"]
 _CRITIC = "critic.pt"
 
 _ROWS = 16
-"""Episodes that go through the model together: few, so that they are of about the same length."""
+"""Episodes that go through the model together, at most: few, to be of about the same length."""
 
 
 class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
-    """TRL's trainer; for PPO the advantages come from a critic."""
+    """TRL's trainer, without padding; for PPO the advantages come from a critic."""
 
     batch: Batch
     critic: CriticLearner | None = None
@@ -102,7 +102,7 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
             return whole
         parts = []
         shortest_first = attention_mask.sum(1).argsort()
-        for rows in shortest_first.split(_ROWS):
+        for rows in shortest_first.split(min(_ROWS, batch_size or _ROWS)):
             packed = Packed.of(input_ids[rows], attention_mask[rows], kept=logits_to_keep)
             # nobody looks forward, so padding on the right needs no mask
             everything = torch.ones_like(packed.ids_B_L)

@@ -1,10 +1,11 @@
 """Reinforcement learning of the router: GRPO, RLOO and PPO on TRL's trainer, over our episodes.
 
 The one decision here: the trainer is given tokens as they were sampled and a mask of those the
-policy wrote, and nothing of it is overridden but, for PPO, where advantages come from. It is used
-through two seams, each with a test: ``rollout_func`` with ``env_mask``, and advantages of shape
-(B, T). RLOO is GRPO without the division by the group's deviation: its advantage is
-(G - 1) / G times the leave-one-out one.
+policy wrote, and nothing of what it computes is changed but, for PPO, where advantages come from.
+It is used through three seams, each with a test: ``rollout_func`` with ``env_mask``, advantages of
+shape (B, T), and log-probabilities, which are computed on rows without their padding. RLOO is GRPO
+without the division by the group's deviation: its advantage is (G - 1) / G times the leave-one-out
+one.
 
 References
 ----------
