@@ -141,48 +141,43 @@ def _secrets(_: Settings, file: Path | None) -> Found:
     if file is None:
         return
     content = yaml.safe_load(file.read_text("utf-8"))
-    for place in _hidden(content, ()):
-        problem = f"{'.'.join(place)} holds a secret"
-        remedy = "put it into an environment variable, name that in the setting that ends in _env"
-        yield Finding("secrets", "error", f"{problem}, in {file}", remedy)
+    for place, text in _texts(content):
+        if _is_secret(place, text):
+            problem = f"{'.'.join(place)} holds a secret"
+            remedy = (
+                "put it into an environment variable, name that in the setting that ends in _env"
+            )
+            yield Finding("secrets", "error", f"{problem}, in {file}", remedy)
 
 
-def _hidden(value: Json, place: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Yield the place of every text that is, or looks like, a secret; never the text."""
+def _is_secret(place: tuple[str, ...], text: str) -> bool:
+    """Return whether the text at `place` is, or looks like, a secret."""
+    name, above = place[-1], place[-2:-1]
+    in_header = above == ("headers",) and _SECRET_HEADER.search(name) is not None
+    no_variable = name.endswith("_env") and not _VARIABLE.fullmatch(text)
+    return in_header or no_variable or (name not in _PROSE and redact(text) != text)
+
+
+def _texts(value: Json, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every text of a configuration after its place."""
     if isinstance(value, dict):
         for key, below in value.items():
-            yield from _hidden(below, (*place, str(key)))
+            yield from _texts(below, (*place, str(key)))
     elif isinstance(value, list):
         for number, below in enumerate(value):
-            yield from _hidden(below, (*place, str(number)))
+            yield from _texts(below, (*place, str(number)))
     elif isinstance(value, str) and place:
-        name, above = place[-1], place[-2:-1]
-        in_header = above == ("headers",) and _SECRET_HEADER.search(name)
-        no_variable = name.endswith("_env") and not _VARIABLE.fullmatch(value)
-        looks_so = name not in _PROSE and redact(value) != value
-        if in_header or no_variable or looks_so:
-            yield place
+        yield place, value
 
 
 def _variables(settings: Settings, _: Path | None) -> Found:
     """Look for what is named and not there; the clients' keys are looked at by themselves."""
-    for place, name in _named(settings.model_dump(mode="json", exclude={"server"}), ()):
-        if not os.environ.get(name, "").strip():
+    for place, name in _texts(settings.model_dump(mode="json", exclude={"server"})):
+        names_one = place[-1].endswith("_env") and _VARIABLE.fullmatch(name)
+        if names_one and not os.environ.get(name, "").strip():
             problem = f"{'.'.join(place)} names {name}, which is not set or empty"
             remedy = f"export {name}=..., or a line in the EnvironmentFile of the service"
             yield Finding("variables", "error", problem, remedy)
-
-
-def _named(value: Json, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the place of every setting that names a variable, and the name."""
-    if isinstance(value, dict):
-        for key, below in value.items():
-            yield from _named(below, (*place, str(key)))
-    elif isinstance(value, list):
-        for number, below in enumerate(value):
-            yield from _named(below, (*place, str(number)))
-    elif isinstance(value, str) and place[-1].endswith("_env") and _VARIABLE.fullmatch(value):
-        yield place, value
 
 
 def _limits(settings: Settings, _: Path | None) -> Found:
