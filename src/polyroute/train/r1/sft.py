@@ -14,6 +14,7 @@ from typing import Any
 
 from polyroute.backends.transformers import Transformers
 from polyroute.decision import Route
+from polyroute.errors import ConfigError
 from polyroute.policies.router_r1 import prompt_of, transcript
 from polyroute.trace import Trace
 from polyroute.train.r1.recipe import Imitation
@@ -137,7 +138,7 @@ def order(lengths: Sequence[int], recipe: Imitation) -> list[int]:
 
     Else much of what is computed is padding. The batches follow one another at random: from the
     longest to the shortest, as the trainer's own grouping by length has them, the steps of a while
-    are all of one kind, and an optimiser with momentum learns half as much.
+    are all of one kind, and less is learnt (``docs/benchmarks/router_r1.md``).
 
     Parameters
     ----------
@@ -150,17 +151,27 @@ def order(lengths: Sequence[int], recipe: Imitation) -> list[int]:
     -------
     list of int
         Places in `lengths`, ``steps * batch`` of them; every trace once, before any comes again.
+
+    Raises
+    ------
+    ConfigError
+        If there is no trace.
     """
+    if not lengths:
+        raise ConfigError("there are no traces to imitate; let imitation.traces be 1 or more")
     draw = random.Random(recipe.seed)
     found: list[int] = []
     wanted = recipe.steps * recipe.batch
     while len(found) < wanted:
         shuffled = draw.sample(range(len(lengths)), len(lengths))
+        gap = -len(found) % recipe.batch  # of the batch that is left open
+        found += shuffled[:gap]
         batches: list[Sequence[int]] = []
-        for some in _parts(shuffled, _SORTED * recipe.batch):
+        for some in _parts(shuffled[gap:], _SORTED * recipe.batch):
             batches += _parts(sorted(some, key=lambda k: lengths[k]), recipe.batch)
+        short = [batches.pop()] if batches and len(batches[-1]) < recipe.batch else []
         draw.shuffle(batches)
-        found += itertools.chain.from_iterable(batches)
+        found += itertools.chain.from_iterable([*batches, *short])
     return found[:wanted]
 
 
