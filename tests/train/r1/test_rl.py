@@ -1,4 +1,4 @@
-"""The trainer's two seams, on a stub that plays episodes without any policy."""
+"""The trainer's three seams, on a stub that plays episodes without any policy."""
 
 import random
 from functools import partial
