@@ -165,17 +165,22 @@ def test_a_header_that_would_be_two_is_an_error_and_not_sent() -> None:
     assert closed
 
 
+def connected() -> tuple[Any, Wire, ServerState]:
+    """Return a connection as the gateway makes it, what it writes to, and its server's state."""
+    config = uvicorn.Config(application, lifespan="off", log_config=None, ws="none")
+    config.load()
+    state = ServerState()
+    connection = protocol(AccessSettings())(
+        config=config, server_state=state, app_state={}, _loop=asyncio.get_running_loop()
+    )
+    wire = Wire()
+    connection.connection_made(wire)
+    return connection, wire, state
+
+
 def test_the_head_of_a_whole_response_goes_out_with_its_body_and_that_of_a_stream_before() -> None:
     async def writes(path: str) -> list[bytes]:
-        config = uvicorn.Config(application, lifespan="off", log_config=None, ws="none")
-        config.load()
-        state = ServerState()
-        make = protocol(AccessSettings())
-        connection = make(
-            config=config, server_state=state, app_state={}, _loop=asyncio.get_running_loop()
-        )
-        wire = Wire()
-        connection.connection_made(wire)
+        connection, wire, state = connected()
         connection.data_received(ask(path))
         while state.tasks:
             await asyncio.sleep(0)
@@ -188,14 +193,7 @@ def test_the_head_of_a_whole_response_goes_out_with_its_body_and_that_of_a_strea
 
 def test_a_connection_that_asks_nothing_more_is_closed_without_a_word() -> None:
     async def test() -> None:
-        config = uvicorn.Config(application, lifespan="off", log_config=None, ws="none")
-        config.load()
-        state = ServerState()
-        connection = protocol(AccessSettings())(
-            config=config, server_state=state, app_state={}, _loop=asyncio.get_running_loop()
-        )
-        wire = Wire()
-        connection.connection_made(wire)
+        connection, wire, state = connected()
         for _ in range(2):
             connection.data_received(ask("/"))
             assert not connection.late(time.monotonic() + 6)
@@ -213,14 +211,7 @@ def test_a_connection_that_asks_nothing_more_is_closed_without_a_word() -> None:
 
 def test_the_date_is_that_of_now() -> None:
     async def test() -> list[bytes]:
-        config = uvicorn.Config(application, lifespan="off", log_config=None, ws="none")
-        config.load()
-        state = ServerState()
-        connection = protocol(AccessSettings())(
-            config=config, server_state=state, app_state={}, _loop=asyncio.get_running_loop()
-        )
-        wire = Wire()
-        connection.connection_made(wire)
+        connection, wire, state = connected()
         for date in (b"Monday", b"Tuesday"):
             state.default_headers = [(b"date", date)]
             connection.data_received(ask("/"))
