@@ -6,15 +6,21 @@ the same door (`polyroute.registry`).
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    Self,
+    TypeAlias,
+    runtime_checkable,
+)
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from polyroute.decision import Call, Decision
 from polyroute.pool import Pool
-from polyroute.sparse import Sparse
 from polyroute.trace import Reply, Trace
 from polyroute.types import JsonObject, Request
 
@@ -25,10 +31,18 @@ __all__ = [
     "Delta", "Emit", "Facts", "Features", "FloatArray", "Method", "Reserve", "State",
 ]  # fmt: skip
 
-FloatArray: TypeAlias = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Features: TypeAlias = Sparse | NDArray[np.float32]
-"""One row per text, shape (N, D): sparse, or dense in single precision."""
+    from polyroute.sparse import Sparse
+
+    FloatArray: TypeAlias = NDArray[np.float64]
+
+    Features: TypeAlias = Sparse | NDArray[np.float32]
+    """One row per text, shape (N, D): sparse, or dense in single precision."""
+else:  # names for annotations: numpy, a tenth of a server's memory, is for those who compute
+    FloatArray = Features = Any
 
 
 class Delta(Struct, frozen=True):
@@ -213,7 +227,7 @@ class Balancer(Protocol):
 class State:
     """What a fitted plug-in has learned: arrays and plain values, never code."""
 
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    arrays: Mapping[str, "NDArray[Any]"] = field(default_factory=dict)
     values: JsonObject = field(default_factory=dict)
     """Whatever JSON can express."""
 

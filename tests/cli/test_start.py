@@ -10,6 +10,12 @@ HEAVY = {"torch", "sklearn", "scipy", "starlette", "uvicorn", "litellm", "aiohtt
 MAIN = "from polyroute.cli import main; main()"
 IMPORTED = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
 
+SERVED = """
+version: 1
+pool: [{id: small, backend: {name: openai, instances: [{url: "http://127.0.0.1:1/v1", model: m}]}}]
+policy: {name: fixed, model: small}
+"""
+
 
 def imported_by(program):
     done = subprocess.run(
@@ -21,10 +27,21 @@ def imported_by(program):
     return set(done.stdout.splitlines()[-1].split())
 
 
-def test_importing_the_package_brings_numpy_msgspec_and_the_standard_library_only():
+def test_importing_the_package_brings_msgspec_and_the_standard_library_only():
     before = imported_by("")
     brought = imported_by("import polyroute") - before - set(sys.stdlib_module_names)
-    assert brought - {"typing_extensions"} == {"polyroute", "numpy", "msgspec"}
+    assert brought - {"typing_extensions"} == {"polyroute", "msgspec"}
+
+
+def test_a_server_that_estimates_nothing_holds_neither_numpy_nor_a_client_it_does_not_use():
+    modules = imported_by(
+        "from polyroute.cli import serve\n"
+        "from polyroute.config import build, parse\n"
+        "from polyroute.gateway.app import create_app\n"
+        f"create_app(build(parse({SERVED!r}, name='it')))"
+    )
+    assert "starlette" in modules
+    assert not modules & {*HEAVY - {"starlette", "uvicorn"}, "numpy"}
 
 
 def test_help_imports_no_command():

@@ -9,8 +9,9 @@ sent besides that only when the caller has reserved for it, and the reply shows 
 import asyncio
 import os
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from importlib import import_module
 from typing import ClassVar
 
 from polyroute.backends.chat_completion import parse
@@ -19,7 +20,6 @@ from polyroute.backends.openai.delivery import Delivery, Hedge, Hedging, Upstrea
 from polyroute.backends.openai.exchange import read_body, refusal
 from polyroute.backends.openai.form import CHAT, Form
 from polyroute.backends.openai.instance import Instance
-from polyroute.backends.openai.over_aiohttp import OverAiohttp
 from polyroute.backends.openai.transport import (
     Address,
     ConnectTimeoutError,
@@ -46,6 +46,8 @@ _PROBE_S = 10.0
 _KEEP_ALIVE_S = 4.0
 """Less than the 5 s after which common servers close an idle connection: closing it first is
 safe, while a request that meets their closing cannot be sent again (it may have been billed)."""
+
+_OVER_AIOHTTP = "polyroute.backends.openai.over_aiohttp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,7 @@ class OpenAI:
         balancer = RoundRobin() if balance is None else balance
         self._instances = Instances(balancer, names, health=self._health)
         self._names = tuple(_transport_of(each, transport) for each in self._configured)
+        self._clients = {name: _client(name) for name in set(self._names)}
         self._transports: dict[TransportName, Transport] = {}
         self._addresses: dict[int, tuple[str | None, Address]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -280,8 +283,7 @@ class OpenAI:
             )
         name = self._names[place]
         if name not in self._transports:
-            make = plain.Plain if name == "plain" else OverAiohttp
-            self._transports[name] = make(keep_alive_s=_KEEP_ALIVE_S)
+            self._transports[name] = self._clients[name](keep_alive_s=_KEEP_ALIVE_S)
         return self._transports[name]
 
 
@@ -297,6 +299,14 @@ def _transport_of(instance: Instance, asked: TransportName) -> TransportName:
     if asked == "auto":
         return "plain" if is_plain and plain.can_be_used() else "aiohttp"
     return asked
+
+
+def _client(name: TransportName) -> Callable[..., Transport]:
+    if name == "plain":
+        return plain.Plain
+    # only who uses it pays for aiohttp, an eighth of a server's memory
+    made: Callable[..., Transport] = import_module(_OVER_AIOHTTP).OverAiohttp
+    return made
 
 
 def _never() -> bool:

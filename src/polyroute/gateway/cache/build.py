@@ -1,19 +1,22 @@
 """The cache of a configuration."""
 
 import hashlib
+from importlib import import_module
 
 from polyroute.config import CacheSettings, Settings
 from polyroute.errors import ConfigError
 from polyroute.gateway.cache.cache import Cache, Terms
 from polyroute.gateway.cache.category import Category
 from polyroute.gateway.cache.entries import Entries, InMemory
-from polyroute.gateway.cache.similar import Similar
 from polyroute.gateway.keeper import Keeper
 from polyroute.policies.rules import Rule
 from polyroute.spec import construct
 from polyroute.state.shared import Shared
 
 __all__ = ["build_cache"]
+
+_SIMILAR = "polyroute.gateway.cache.similar"
+"""Computes with numpy, which a server that does not look for likeness does without."""
 
 _OTHER = "other"
 """Category of the questions that are of none that is configured."""
@@ -41,7 +44,7 @@ def build_cache(settings: Settings, state: Shared, keeper: Keeper) -> Cache | No
     similar = None
     if (semantic := said.semantic) is not None:
         encoder = construct("encoders", semantic.encoder, where="cache.semantic.encoder")
-        similar = Similar(encoder, entries, most=semantic.most)
+        similar = import_module(_SIMILAR).Similar(encoder, entries, most=semantic.most)
     terms = Terms(
         generation=_generation(settings),
         categories=_categories(said),

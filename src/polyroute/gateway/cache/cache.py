@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from polyroute.decision import Answer
 from polyroute.errors import PolyrouteError
@@ -19,12 +19,14 @@ from polyroute.gateway.cache.control import Control
 from polyroute.gateway.cache.entries import Entries
 from polyroute.gateway.cache.entry import Entry, entry_of
 from polyroute.gateway.cache.key import Key, key_of, repeatable, temperature
-from polyroute.gateway.cache.similar import Similar
 from polyroute.gateway.caller import Caller
 from polyroute.gateway.keeper import Keeper
 from polyroute.gateway.run import Outcome, Recalled
 from polyroute.trace import Step, Trace
 from polyroute.types import Json
+
+if TYPE_CHECKING:
+    from polyroute.gateway.cache.similar import Similar
 
 __all__ = ["Cache", "Counts", "Terms"]
 
@@ -93,7 +95,7 @@ class Cache:
         terms: Terms,
         keeper: Keeper,
         *,
-        similar: Similar | None = None,
+        similar: "Similar | None" = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.counts = Counts()
