@@ -5,6 +5,7 @@ ever appended, so that a server's cache of the transcript's start stays good, an
 trained on is what was sampled.
 """
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal, TypeAlias
@@ -17,7 +18,7 @@ from polyroute.trace import Reply
 from polyroute.types import Budget, Request, Usage
 
 __all__ = [
-    "Layout", "advice", "instruction", "observation", "repair", "state",
+    "Layout", "advice", "instruction", "observation", "price_of", "repair", "state",
 ]  # fmt: skip
 
 Layout: TypeAlias = Literal["full", "brief"]
@@ -72,7 +73,8 @@ def state(budget: Budget, usd: Decimal | None, rounds: int, *, layout: Layout) -
     rounds : int
         Rounds left.
     layout : {"full", "brief"}
-        Sentences in dollars, or words and millionths of a dollar.
+        Sentences in dollars, or words and millionths of a dollar, what an answer is worth on a
+        scale of ten steps a decade: 10, 13, 16, 20, 25, 32, 40, 50, 63, 79.
 
     Examples
     --------
@@ -80,12 +82,14 @@ def state(budget: Budget, usd: Decimal | None, rounds: int, *, layout: Layout) -
     'Left: $0.0104 and 3 rounds. A right answer is worth $0.002.'
     >>> state(Budget(usd_per_quality=0.002), None, 3, layout="brief")
     'rounds 3 worth 2000'
+    >>> state(Budget(usd_per_quality=0.0022), None, 3, layout="brief")  # the nearest step
+    'rounds 3 worth 2000'
     """
     worth = budget.usd_per_quality
     if layout == "brief":
         words = [f"rounds {rounds}"]
         words += [] if usd is None else [f"budget {_millionths(usd)}"]
-        words += [] if worth is None else [f"worth {_millionths(Decimal(str(worth)))}"]
+        words += [] if worth is None else [f"worth {_about(worth)}"]
         return " ".join(words)
     left = f"{rounds} round{'' if rounds == 1 else 's'}"
     left = left if usd is None else f"{_dollars(usd)} and {left}"
@@ -212,10 +216,21 @@ def _names(card: ModelCard) -> str:
 
 def _line(card: ModelCard) -> str:
     """Return a card as the brief layout shows it: name, price of a typical call, what it can."""
-    price = "?" if card.price is None else _millionths(card.price.cost(_TYPICAL_CALL))
     skills = [f"{skill} {round(100 * q)}" for skill, q in sorted(card.skills.items())]
     known = " ".join(skills) or " ".join(card.description.split()[:_WORDS])
-    return f"{card.id} {price} {known}".rstrip()
+    return f"{card.id} {price_of(card)} {known}".rstrip()
+
+
+def price_of(card: ModelCard) -> str:
+    """Return what a typical call costs in millionths of a dollar, as the brief layout says it.
+
+    Examples
+    --------
+    >>> from polyroute.pool import Price
+    >>> price_of(ModelCard(id="Birk", price=Price(call=Decimal("0.000004"))))
+    '4'
+    """
+    return "?" if card.price is None else _millionths(card.price.cost(_TYPICAL_CALL))
 
 
 _WORDS = 6
@@ -231,6 +246,18 @@ def _millionths(usd: Decimal) -> str:
     """Return whole millionths of a dollar, or two digits of a smaller amount."""
     value = usd * 1_000_000
     return f"{value:.0f}" if value >= 1 or not value else f"{value:.2g}"
+
+
+def _about(usd: float) -> str:
+    """Return millionths of a dollar on a scale of ten steps a decade, in two digits.
+
+    To a model whose every number is a word, an amount that it never met says nothing; of these
+    steps it meets all. What it loses, a tenth of a decade, is no reason to ask somebody else.
+    """
+    if usd <= 0:
+        return "0"
+    step = round(10 * math.log10(usd * 1_000_000))
+    return _millionths(Decimal(f"{10 ** (step / 10):.1e}").scaleb(-6))
 
 
 def _dollars(usd: Decimal) -> str:
