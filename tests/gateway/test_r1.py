@@ -23,8 +23,8 @@ from polyroute.train.r1.tiny import tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-QUESTION = [{"role": "user", "content": "metal of river of Avo?"}]
-SAID = "Abex/metal of river of Avo?"
+QUESTION = [{"role": "user", "content": "metal of river of Cobek?"}]
+SAID = "Babek/metal of river of Cobek?"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def artifact(tmp_path_factory):
         "layout": "brief",
         "max_turns": 2,
         "router_params": {"temperature": 0, "max_tokens": 6},
-        "fallback": "Abex",
+        "fallback": "Babek",
         "worth": 2e-5,
     }
     policy = RouterR1(**spec)
@@ -59,7 +59,7 @@ def artifact(tmp_path_factory):
 def setup(artifact):
     text = f"""
 pool:
-  - id: Abex
+  - id: Babek
     price: {{call: 0.000003}}
     backend: {{name: scripted, say: "posixpath:join"}}
 routers: {{small: {{artifact: {artifact}, price: {{}}}}}}

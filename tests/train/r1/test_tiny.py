@@ -49,9 +49,9 @@ def test_white_space_is_in_no_token(tokenizer, words, space):
 
 
 def test_a_turn_as_a_teacher_writes_it_is_one_token_a_word(tokenizer):
-    text = "<think>done</think><search>Abex: river of Avo</search>\n"
+    text = "<think>done</think><search>Babek: river of Cobek</search>\n"
     assert tokenizer.tokenize(text) == [
-        "<think>", "done", "</think>", "<search>", "Abex", ":", "river", "of", "Avo", "</search>",
+        "<think>", "done", "</think>", "<search>", "Babek", ":", "river", "of", "Cobek", "</search>",
     ]  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_it_is_the_same_after_saving_and_loading(tmp_path, tokenizer):
     made = tiny_model(WORDS, hidden=32, layers=1)
     made.model.save_pretrained(tmp_path)
     made.tokenizer.save_pretrained(tmp_path)
-    text = "<search>Abex: river of Avo</search>"
+    text = "<search>Babek: river of Cobek</search>"
     assert ids_of(load(str(tmp_path)).tokenizer, text) == ids_of(tokenizer, text)
 
 

@@ -53,6 +53,8 @@ class Market:
     cheap_percents: Sequence[int] = (40, 50, 60)
     latencies_s: Sequence[float] = ()
     """Of all; none when empty."""
+    upset: float = 0.0
+    """How likely the prices of all candidates are dealt out among them at random."""
 
     def draw(self, draw: random.Random, names: Sequence[str], needed: Sequence[str]) -> Pool:
         """Draw a dear generalist, a cheap unreliable one, and specialists.
@@ -82,6 +84,9 @@ class Market:
         cheap = self.cheap_percents
         cards.append(self._card(draw, next(called), [ANYTHING], self.cheap_price, cheap))
         draw.shuffle(cards)
+        if draw.random() < self.upset:
+            prices = draw.sample([card.price for card in cards], len(cards))
+            cards = [replace(c, price=price) for c, price in zip(cards, prices, strict=True)]
         return Pool(cards)
 
     def _card(

@@ -23,7 +23,7 @@ from polyroute.types import Budget, Message, Request
 __all__ = [
     "AtlasSmall", "vocabulary",
     # the language
-    "ENTITIES", "HELD_PAIR", "NAMES", "RELATIONS", "WORTH",
+    "EITHER", "ENTITIES", "HELD_PAIR", "NAMES", "RELATIONS", "WORDS", "WORTH",
 ]  # fmt: skip
 
 RELATIONS = ("river", "metal", "animal", "colour", "food", "tree", "song", "leader")
@@ -31,28 +31,35 @@ RELATIONS = ("river", "metal", "animal", "colour", "food", "tree", "song", "lead
 HELD_PAIR = ("metal", "tree")
 """Never in training: "tree of metal of"."""
 
-ENTITIES = (
-    "Avo", "Bela", "Cori", "Dano", "Edda", "Fero", "Gola", "Hiri", "Ivo", "Jara", "Kuno", "Lema",
-    "Miro", "Nela", "Oro", "Pavi", "Quia", "Rano", "Sefi", "Tula", "Uma", "Vero", "Wela", "Xano",
-    "Yari", "Zola", "Brio", "Cleo", "Drena", "Flori", "Grita", "Klio", "Pleva", "Skara", "Trevo",
-    "Vlada", "Smila", "Stano", "Prema", "Krosa",
-)  # fmt: skip
-"""What questions are about, and what answers them."""
+_FIRST = "Ba Co Di Fe Gu Ha Jo Ki Lu Me No Pa Ri So Ta Vu"
+_SECOND = "bek dan fil gor hun jat kos lin mur nep pol rad sen tiv wax"
 
-NAMES = (
-    "Abex", "Birk", "Cald", "Dorn", "Elm", "Fisk", "Garn", "Holt", "Isk", "Jeld", "Kant", "Lund",
-    "Mork", "Nist", "Olm", "Pelt", "Rusk", "Sund", "Tarn", "Ulf", "Vint", "Wold", "Yelm", "Zand",
-)  # fmt: skip
-"""What specialists are called."""
+WORDS = tuple(first + second for first in _FIRST.split() for second in _SECOND.split())
+"""What entities and specialists are called: 240 words."""
 
-WORTH = (3, 6, 10, 16, 25, 40)
-"""What a right answer may be worth, in millionths of a US dollar."""
+ENTITIES = WORDS[3::20]
+"""Words that are never a name in training."""
 
-_UNSEEN = 12
-"""So many of the names are entities where those are to be new, and the other way round."""
+NAMES = WORDS[11::20]
+"""Words that are never an entity in training."""
+
+EITHER = tuple(word for word in WORDS if word not in {*ENTITIES, *NAMES})
+"""Words that are an entity in one episode and a name in another."""
+
+WORTH = (3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63)
+"""What a right answer may be worth, in millionths of a US dollar: the steps of the scale on which
+a prompt says so."""
+
+_ENTITIES, _NAMES = 40, 24
+"""So many of either are drawn for an episode."""
 
 _MARKET = Market(
-    skills=RELATIONS, specialists=3, prices=(2, 3, 4), percents=(90, 100), dear_prices=(6, 7, 8)
+    skills=RELATIONS,
+    specialists=3,
+    prices=(2, 3, 4),
+    percents=(90, 100),
+    dear_prices=(6, 7, 8),
+    upset=0.25,
 )
 
 
@@ -72,7 +79,7 @@ def vocabulary() -> list[str]:
     tags = [f"<{slash}{tag}>" for tag in _TAGS for slash in ("", "/")]
     numbers = sorted({*range(11), *WORTH, *_QUALITIES})
     words = dict.fromkeys([*RELATIONS, ANYTHING, UNKNOWN, "of", *_OF_PROMPTS.split()])
-    return [*tags, *_MARKS, *map(str, numbers), *words, *ENTITIES, *NAMES]
+    return [*tags, *_MARKS, *map(str, numbers), *words, *WORDS]
 
 
 _TAGS = ("think", "search", "answer", "information")
@@ -114,10 +121,10 @@ class AtlasSmall:
         How many hops a question may have, equally likely; 1 to 3.
     variant : str, default="plain"
         How the world differs from the one of training; see `polyroute.tasks.atlas.market.Variant`.
-        ``unseen_entities`` speaks of words that were names in training, ``unseen_specialists`` is
-        named by words that were entities, so a closed vocabulary has seen them all; the unseen
-        relation is the pair `HELD_PAIR`.
-    worth : tuple of int, default=(3, 6, 10, 16, 25, 40)
+        ``unseen_entities`` speaks of words that in training are names only, ``unseen_specialists``
+        is named by words that are entities only, so a closed vocabulary has seen them all; most
+        words are either. The unseen relation is the pair `HELD_PAIR`.
+    worth : tuple of int, default=(3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63)
         What a right answer may be worth (`Budget.usd_per_quality`), in millionths of a US dollar,
         equally likely. A call costs 1 to 9 of them.
     roles : {"dealt", "fixed"}, default="dealt"
@@ -161,8 +168,11 @@ class AtlasSmall:
 
     def _problem(self, split: Split, seed: int, k: int) -> Problem:
         draw = random.Random(f"{self.name}|{split}|{seed}|{k}")
-        entities, names = self._words()
-        chain, subject = self._question(draw, split, entities)
+        question = None
+        while question is None:
+            entities, names = self._words(draw)
+            question = self._question(draw, split, entities)
+        chain, subject = question
         table = _facts(draw, entities)
         while len({subject, *_walk(table, chain, subject)}) <= len(chain):
             table = _facts(draw, entities)
@@ -190,39 +200,45 @@ class AtlasSmall:
             hops=tuple(map(Hop, queries, chain, answers)),
         )
 
-    def _words(self) -> tuple[Sequence[str], Sequence[str]]:
-        """Return what entities and what specialists are called in this world."""
+    def _words(self, draw: random.Random) -> tuple[Sequence[str], Sequence[str]]:
+        """Return what entities and what specialists are called in this episode."""
         if self.variant == "unseen_entities":
-            return NAMES[-_UNSEEN:], NAMES[:-_UNSEEN]
+            return NAMES, draw.sample(EITHER, _NAMES)
         if self.variant == "unseen_specialists":
-            return ENTITIES[:-_UNSEEN], ENTITIES[-_UNSEEN:]
-        return ENTITIES, NAMES
+            return draw.sample(EITHER, _ENTITIES), ENTITIES
+        if self.roles == "fixed":
+            return EITHER[:_ENTITIES], EITHER[-_NAMES:]
+        entities = draw.sample((*ENTITIES, *EITHER), _ENTITIES)
+        taken = set(entities)
+        return entities, draw.sample([w for w in (*NAMES, *EITHER) if w not in taken], _NAMES)
 
     def _question(
         self, draw: random.Random, split: Split, entities: Sequence[str]
-    ) -> tuple[tuple[str, ...], str]:
-        """Draw the relations, first hop first, and what they are about, until it is of `split`."""
+    ) -> tuple[tuple[str, ...], str] | None:
+        """Draw the relations, first hop first, and what they are about, for a question of `split`.
+
+        `None` when the held pair can be asked of none of these entities in this split.
+        """
+        if self.variant == "unseen_relation":
+            fitting = [entity for entity in entities if _split(HELD_PAIR, entity) == split]
+            return (HELD_PAIR, draw.choice(fitting)) if fitting else None
         while True:
             chain = tuple(draw.sample(RELATIONS, draw.choice(self.hops)))
-            if self.variant == "unseen_relation":
-                chain = HELD_PAIR
             subject = draw.choice(entities)
-            held = any(pair == HELD_PAIR for pair in itertools.pairwise(chain))
-            if held == (self.variant == "unseen_relation") and _split(chain, subject) == split:
+            if HELD_PAIR not in itertools.pairwise(chain) and _split(chain, subject) == split:
                 return chain, subject
 
 
 def _by_role(pool: Pool, names: Sequence[str]) -> Pool:
     """Return the pool with the name of its role on each card; further ones take what is left."""
-    dear = max(card.price.call for card in pool if card.price is not None)
+    best = max(card.skills.get(ANYTHING, 0.0) for card in pool)
     last = len(RELATIONS)
     free = iter(names[2 * last + 2 :])
     taken: set[str] = set()
     cards = []
     for card in pool:
         if ANYTHING in card.skills:
-            first = 2 * last + (card.price is not None and card.price.call == dear)
-            choices = [names[first]]
+            choices = [names[2 * last + (card.skills[ANYTHING] == best)]]
         else:
             first = 2 * RELATIONS.index(next(iter(card.skills)))
             choices = [names[first], names[first + 1]]

@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from polyroute.decision import Call
 from polyroute.errors import ConfigError
+from polyroute.policies.router_r1.prompt import price_of
 from polyroute.pool import ModelCard, Pool
 from polyroute.protocols import Emit
 from polyroute.tasks.atlas.optimum import Optimum
@@ -21,7 +22,7 @@ from polyroute.tasks.problem import Problem
 from polyroute.trace import Reply, Trace
 from polyroute.types import Usage
 
-__all__ = ["Style", "Tags", "Teacher", "Writing", "found"]
+__all__ = ["CHOICE", "Style", "Tags", "Teacher", "Writing", "known_by"]
 
 Style: TypeAlias = Literal[
     "optimum",  # the highest expected reward; gives up where nothing is worth its price
@@ -33,6 +34,9 @@ Style: TypeAlias = Literal[
 
 _RESIGNS = 0.1
 """How often one that asks at random gives up: what a student never saw, it never tries."""
+
+CHOICE = "."
+"""Between what may be chosen and what is."""
 
 _DETOUR = 0.2
 _INVALID = 0.1
@@ -162,9 +166,9 @@ class Teacher:
             if mistake is not None:
                 return mistake
         model = self._choose(problem, now, left, draw) if left > 0 else None
+        thought = _thought(problem.pool, now.ask, model)
         if model is None:
-            return _Turn(self.writing.answer(UNKNOWN, UNKNOWN))
-        thought = _thought(now.ask, problem.pool.card(model))
+            return _Turn(self.writing.answer(thought, UNKNOWN))
         return _Turn(self.writing.search(thought, model, now.ask.query))
 
     def _choose(
@@ -187,8 +191,7 @@ class Teacher:
     def _merit(self, problem: Problem, card: ModelCard, skill: str) -> float:
         """Return the chance that one call is right, less its share of what that is worth."""
         worth = problem.request.budget.usd_per_quality
-        usd = 0.0 if card.price is None else float(card.price.cost(Usage(20, 10)))
-        return quality(card, skill) - (self.weight * usd / worth if worth else 0.0)
+        return quality(card, skill) - (self.weight * _usd(card) / worth if worth else 0.0)
 
     def _mistake(self, problem: Problem, ask: Ask, draw: random.Random) -> "_Turn | None":
         """Return, at times, a turn that is wrong on purpose."""
@@ -212,36 +215,52 @@ class Teacher:
         return self.writing.search(skill, stranger, ask.query)
 
 
-def _thought(ask: Ask, card: ModelCard) -> str:
-    """Return what is to be known, who did not know it, and who is asked now.
+def _thought(pool: Pool, ask: Ask, chosen: str | None) -> str:
+    """Return what is to be known, who did not know it, what those who may cost, and whom to ask.
 
-    Said aloud, that is there to be read when a name is to be written: a student that has to find
-    everything at once asks the first name that goes with the skill again and again.
+    Said aloud, that is there to be read when the next word is to be written: a student that has to
+    find everything at once compares no prices, and asks the first name that goes with the skill
+    again and again. Names come last, after everything is decided by words that are always there: a
+    name that was never met before would lose against them.
     """
-    return " ".join([" not ".join([ask.hop.skill, *ask.tried]), *found(card, ask.hop.skill)])
+    said = [ask.hop.skill]
+    for id in ask.tried:
+        said += ["not", *known_by(pool.card(id)), id]
+    for card in _options(pool, ask):
+        said += [*(known_by(card) or [card.id]), price_of(card)]
+    if chosen is not None:
+        said += [CHOICE, *known_by(pool.card(chosen)), chosen]
+    return " ".join(said)
 
 
-def found(card: ModelCard, skill: str = "") -> list[str]:
-    """Return the words by which `card` is found when `skill` is to be known, and its name.
+def _options(pool: Pool, ask: Ask) -> list[ModelCard]:
+    """Return the cheapest specialist that has not been asked yet, and the generalists."""
+    knowing = [c for c in pool if quality(c, ask.hop.skill) and c.id not in ask.tried]
+    able = [card for card in knowing if ANYTHING in card.skills]
+    special = sorted((card for card in knowing if card not in able), key=_usd)
+    return [*special[:1], *sorted(able, key=lambda card: -card.skills[ANYTHING])]
 
-    A name stands right after a word of its card, which is what a small model can look up; of
-    generalists there are two, so theirs is how often they are right in a hundred.
+
+def _usd(card: ModelCard) -> float:
+    return 0.0 if card.price is None else float(card.price.cost(Usage(20, 10)))
+
+
+def known_by(card: ModelCard) -> list[str]:
+    """Return the words of a card that a name is found by; none when it has no measured skills.
+
+    Of generalists there are two, so theirs is also how often they are right in a hundred.
 
     Examples
     --------
-    >>> found(ModelCard(id="Birk", skills={"river": 0.9}), "river")
-    ['Birk']
-    >>> found(ModelCard(id="Birk", skills={"river": 0.9}), "metal")
-    ['river', 'Birk']
-    >>> found(ModelCard(id="Lund", skills={"all": 0.6}), "metal")
-    ['all', '60', 'Lund']
+    >>> known_by(ModelCard(id="Birk", skills={"river": 0.9}))
+    ['river']
+    >>> known_by(ModelCard(id="Lund", skills={"all": 0.6}))
+    ['all', '60']
     """
-    if skill in card.skills:
-        return [card.id]
     words = [*card.skills][:1]
     if words == [ANYTHING]:
         words.append(f"{100 * card.skills[ANYTHING]:.0f}")
-    return [*words, card.id]
+    return words
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import random
 
 from polyroute.backends.transformers import Transformers
 from polyroute.policies.router_r1 import prompt_of
-from polyroute.tasks.atlas.teacher import found
+from polyroute.tasks.atlas.teacher import CHOICE, known_by
 from polyroute.trace import Trace
 from polyroute.train.r1.sft import IGNORED, Lines
 from polyroute.types import Message
@@ -34,10 +34,10 @@ def recall(trace: Trace, sampler: Transformers, *, draw: random.Random, count: i
     """
     ids = list(sampler.prompt_ids([Message("user", prompt_of(trace))]))
     labels = [IGNORED] * len(ids)
-    known = [found(card) for card in trace.pool if card.skills]
+    known = [card for card in trace.pool if card.skills]
     for _ in range(count if known else 0):
-        *words, name = draw.choice(known)
-        for text, learnt in ((" ".join(words), False), (name, True)):
+        card = draw.choice(known)
+        for text, learnt in ((" ".join([CHOICE, *known_by(card)]), False), (card.id, True)):
             tokens = list(sampler.encode(text))
             ids += tokens
             labels += tokens if learnt else [IGNORED] * len(tokens)
