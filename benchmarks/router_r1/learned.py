@@ -1,8 +1,9 @@
 """Learned routers for a task: fitted on what every candidate said to its training questions.
 
 The one decision here: a column is what stays the same from question to question. In a world that
-deals its names anew that is the place in the market (dear generalist, ...), and a router by name is
-fitted as well, to show what a name is worth there; in a world with a pool of its own, the name.
+deals its names anew that is the place in the market (reliable generalist, ...), and a router by
+name is fitted as well, to show what a name is worth there; in a world with a pool of its own, the
+name.
 """
 
 import asyncio

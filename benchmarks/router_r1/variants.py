@@ -21,7 +21,7 @@ from polyroute.tasks.atlas.specialists import ANYTHING, UNKNOWN, Specialists, qu
 from polyroute.tasks.atlas.teacher import Teacher
 from polyroute.tasks.problem import Problem
 
-DEAR = "split, always the dear generalist"
+RELIABLE = "split, always the reliable generalist"
 Worlds = dict[Variant, list[Problem]]
 Score = Callable[[Problem, list[list[str]]], float]
 """From a problem and the calls made for it to a number; NaN where it does not apply."""
@@ -31,7 +31,7 @@ def baselines(asked: Sequence[Problem]) -> dict[str, Played]:
     """Play what the trained router is compared with: what reads the cards, and what need not."""
     made = {
         "scripted optimum": lambda p: Teacher(p, style="optimum", max_turns=POLICY.max_turns),
-        DEAR: lambda p: HopByHop(p, one("dear generalist")),
+        RELIABLE: lambda p: HopByHop(p, one("reliable generalist")),
     }
     return {name: Arm(name, lambda p: POLICY, asked, new).play() for name, new in made.items()}
 
@@ -111,7 +111,7 @@ def overview(worlds: Worlds, mine: dict[Variant, list[Played]]) -> str:
     rows = []
     for variant, asked in worlds.items():
         router, others = mean_of(mine[variant]), baselines(asked)
-        best, dear = others["scripted optimum"], others[DEAR]
+        best, dear = others["scripted optimum"], others[RELIABLE]
         rows.append(
             [
                 f"`{variant}`",
@@ -125,7 +125,7 @@ def overview(worlds: Worlds, mine: dict[Variant, list[Played]]) -> str:
                 _cell(scores(mine[variant], asked, covered)),
             ]
         )
-    head = ("world", "reward", "quality", "well-formed", "regret", "less the dear generalist",
+    head = ("world", "reward", "quality", "well-formed", "regret", "less the reliable generalist",
             "calls to specialists", "of them rightly", "used where there is one")  # fmt: skip
     return markdown(head, rows)
 

@@ -89,8 +89,8 @@ def only(problem: Problem, id: str) -> Problem:
 def places(problem: Problem) -> dict[str, str]:
     """Return who each kind of candidate is: by place in the order of prices, or by name.
 
-    Names are dealt anew in every episode of `atlas-small` and `atlas`. There the dear generalist
-    is the dearest, the cheap one the cheapest, and specialists are between.
+    Names are dealt anew in every episode of `atlas-small` and `atlas`. There the reliable
+    generalist is mostly the dearest, the unreliable one the cheapest, and specialists are between.
     """
     pool = problem.pool
     if not any(ANYTHING in card.skills for card in pool):
@@ -99,7 +99,7 @@ def places(problem: Problem) -> dict[str, str]:
     generalists = sorted(
         (card for card in pool if ANYTHING in card.skills), key=lambda card: -card.skills[ANYTHING]
     )
-    named = {generalists[0].id: "dear generalist", generalists[-1].id: "cheap generalist"}
+    named = {generalists[0].id: "reliable generalist", generalists[-1].id: "unreliable generalist"}
     rest = [card for card in by_price if card.id not in named]
     kinds = ("dearest specialist", "middle specialist", "cheapest specialist")
     spread = [rest[0], rest[len(rest) // 2], rest[-1]] if len(rest) > 2 else rest
