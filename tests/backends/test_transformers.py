@@ -113,6 +113,40 @@ def test_the_cache_changes_nothing_but_the_work(tiny):
     assert all(reply.usage.cached for replies in with_cache for reply in replies[1:])
 
 
+def test_a_text_that_many_begin_with_is_computed_once_for_the_weights_of_now(tiny):
+    async def sampled(backend, who):
+        text = "red one : blue two . green two : red one"
+        await asyncio.gather(*(episode(backend, question(k, text), turns=2) for k in who))
+        return [backend.session(f"q{k}") for k in who]
+
+    async def both():
+        backend = backend_of(tiny, parallel=4)
+        found = await sampled(backend, range(6))
+        work = backend.work[1]
+        with torch.no_grad():
+            tiny.model.model.embed_tokens.weight.mul_(0.5)
+        backend.refresh()
+        found += (later := await sampled(backend, range(6, 12)))
+        await backend.close()
+        return found, later, work
+
+    try:
+        found, later, work = asyncio.run(both())
+        prompt = len(found[0].prompt_ids)
+        # the last token of an episode is not computed; a copy computes the last of its prompt
+        after = sum(len(tokens.completion_ids) - 1 for tokens in found[:6])
+        assert work - after == prompt + 5
+        for tokens in later:
+            expected = logprobs_from_scratch(tiny.model, tokens)
+            own = [
+                right if mine else 0.0 for right, mine in zip(expected, tokens.mask, strict=True)
+            ]
+            assert list(tokens.logprobs) == pytest.approx(own, abs=2e-4)
+    finally:
+        with torch.no_grad():
+            tiny.model.model.embed_tokens.weight.mul_(2)
+
+
 def test_a_greedy_turn_is_what_generate_says(tiny):
     backend = backend_of(tiny)
     [[reply]] = run(backend, [episode(backend, question(1), turns=1, temperature=0)])

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from polyroute.train.r1.adapter import with_adapter
 from polyroute.train.r1.monitor import Vitals
 from polyroute.train.r1.recipe import Critic, Reinforcement
 from polyroute.train.r1.rl import Batch, Sampled, checkpoints, reinforce
@@ -227,16 +228,17 @@ def test_an_update_does_not_depend_on_how_many_episodes_fit_at_once(tmp_path):
         torch.testing.assert_close(tensor, parts[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
-def test_rows_without_their_padding_score_and_learn_the_same(monkeypatch, tmp_path):
+def test_learnt_tokens_without_padding_score_and_learn_as_whole_rows(monkeypatch, tmp_path):
     trainer = pytest.importorskip("polyroute.train.r1._trainer")
     monkeypatch.setattr(trainer, "_ROWS", 3)
     original = trainer.Trainer._get_per_token_logps_and_entropies
     compared = []
 
-    def scored(compute, model, ids, mask, kept):
+    def scored(compute, model, ids, mask, kept, learnt):
         model.zero_grad()
         logps, entropies, _ = compute(model, ids, mask, kept)
-        real = mask[:, -kept:].bool()
+        real = mask[:, -kept:].bool() & learnt.bool()
+        assert (~real & mask[:, -kept:].bool()).any()  # observations are there
         (logps * real).sum().backward()
         gradient = torch.cat([w.grad.flatten() for w in model.parameters()])
         model.zero_grad()
@@ -246,7 +248,8 @@ def test_rows_without_their_padding_score_and_learn_the_same(monkeypatch, tmp_pa
         if more.get("compute_entropy"):
             theirs = trainer.trl.GRPOTrainer._get_per_token_logps_and_entropies
             both = [partial(each, self, **more) for each in (original, theirs)]
-            compared.append([scored(each, model, ids, mask, kept) for each in both])
+            learnt = self.learnt_B_T
+            compared.append([scored(each, model, ids, mask, kept, learnt) for each in both])
         return original(self, model, ids, mask, kept, batch_size=batch_size, **more)
 
     def play_any_length(model, number, which):
@@ -269,3 +272,32 @@ def test_rows_without_their_padding_score_and_learn_the_same(monkeypatch, tmp_pa
     assert compared
     for ours, whole in compared:
         torch.testing.assert_close(ours, whole, atol=1e-5, rtol=1e-4)
+
+
+def test_no_token_but_those_that_are_learnt_goes_through_the_head(monkeypatch, tmp_path):
+    trainer = pytest.importorskip("polyroute.train.r1._trainer")
+    function = trainer.trl_parts._ChunkedLogProbFunction
+    original, scored = function.apply, []
+
+    def counted(hidden, *more):
+        scored.append(len(hidden))
+        return original(hidden, *more)
+
+    monkeypatch.setattr(function, "apply", counted)
+    recipe = Reinforcement(steps=1, questions=2, group=4)
+    _, batch, _ = _seen(monkeypatch, tmp_path, recipe)
+    assert sum(scored) == sum(sum(each.own) for each in batch.episodes)
+
+
+def test_an_adapter_takes_half_precision_as_it_is_to_the_same_values():
+    trainer = pytest.importorskip("polyroute.train.r1._trainer")
+    model = with_adapter(_model().to(torch.bfloat16))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(generator=torch.Generator().manual_seed(1))
+    found = []
+    for half in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16), trainer._cast_once(model, half):
+            found.append(model(torch.tensor([[2, 3, 4]])).logits)
+    assert torch.equal(*found)

@@ -71,6 +71,15 @@ class Rows:
         here.row, there.row = other, one
         self.sessions[one], self.sessions[other] = there, here
 
+    def copy(self, one: Session, other: Session, length: int) -> None:
+        """Give `other` what `one` has computed for the first `length` tokens."""
+        assert one.row is not None
+        assert other.row is not None
+        self._make_room(self._keys[0], self._values[0])
+        for store in (self._keys, self._values):
+            store[:, other.row, :, :length] = store[:, one.row, :, :length]
+        other.cached = length
+
     def clear(self) -> None:
         """Free the memory; every session keeps its tokens and loses its row."""
         for session in self.sessions:

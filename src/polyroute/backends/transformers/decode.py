@@ -3,7 +3,8 @@
 The one decision here: a turn joins and leaves between two steps. What others wrote is computed in
 one go when a turn begins (only the part that is not in the cache); from then on every running
 turn adds one token per step. Turns that wait to begin are gathered for a few steps, because a
-step costs nearly the same for one row as for ten.
+step costs nearly the same for one row as for ten. Of turns that begin with the same text (the
+samples of a group) one computes it, and the others begin a step later with a copy.
 """
 
 import threading
@@ -52,7 +53,7 @@ class Turn:
     start: int = 0
     """Tokens of the session before this turn."""
     cached: int = 0
-    """How many of them were in the cache."""
+    """How many of them this session had in the cache."""
     raw: list[float] = field(default_factory=list)
     """Log-probabilities of what was sampled under the model's own distribution."""
     finish_reason: str | None = None
@@ -66,6 +67,12 @@ class Turn:
     def pending(self) -> list[int]:
         """Tokens whose keys and values are not computed yet."""
         return self.session.ids[self.session.cached :]
+
+    @property
+    def text_from_start(self) -> tuple[int, ...]:
+        """All tokens it begins with, when none of them is computed and another's may serve."""
+        whole = self.reuse and self.session.cached == 0 and self.start > 1
+        return tuple(self.session.ids[: self.start]) if whole else ()
 
     def add(self, token: int, logprob: float, raw: float) -> None:
         """Take over a sampled token and see whether it ends the turn."""
@@ -119,6 +126,8 @@ class Batch:
         self._waiting: list[Turn] = []
         self._beginners: list[Turn] = []
         self._decoding: list[Turn] = []
+        self._begun: dict[tuple[int, ...], Session] = {}
+        """Who has computed a text from its first token on, under the weights of now."""
 
     def submit(self, turn: Turn) -> None:
         """Have `turn` sampled."""
@@ -180,6 +189,7 @@ class Batch:
             self._waiting.append(turn)
         if self._stale:
             self._stale = False
+            self._begun.clear()
             # turns that are half way go on with what they have: they began under the old weights
             for session in self.rows.sessions[len(self._decoding) :]:
                 session.cached = 0
@@ -204,10 +214,24 @@ class Batch:
         enough = 4 * len(ready) >= len(self._decoding)
         if not ready or not (enough or any(turn.waited > _PATIENCE for turn in ready)):
             return []
+        # one of those with the same text: the others copy from it, a step later
+        texts: set[tuple[int, ...]] = set()
+        widths: list[tuple[int, Turn]] = []
+        for turn in ready:
+            text = turn.text_from_start
+            if text and self._same(text):
+                widths.append((1, turn))
+            elif text not in texts or not text:
+                widths.append((len(turn.pending), turn))
+                texts.add(text)
         # the turns with the most to compute first: turns of a like length share a pass
-        ready.sort(key=lambda turn: -len(turn.pending))
-        width = len(ready[0].pending)
-        return ready[: max(1, _PREFILL_TOKENS // width)]
+        widths.sort(key=lambda each: -each[0])
+        return [turn for _, turn in widths[: max(1, _PREFILL_TOKENS // widths[0][0])]]
+
+    def _same(self, text: tuple[int, ...]) -> Session | None:
+        """Return a session that has computed `text`, and has it still."""
+        found = self._begun.get(text)
+        return found if found is not None and found.cached >= len(text) else None
 
     def _begin(self, turns: list[Turn]) -> None:
         for turn in turns:
@@ -216,9 +240,21 @@ class Batch:
                 self._evict()
                 self.rows.attach(turn.session)
             turn.cached = turn.session.cached
+            if text := turn.text_from_start:
+                self._know(text, turn.session)
         self._beginners = turns
         self._advance(turns)
         self._beginners = []
+
+    def _know(self, text: tuple[int, ...], session: Session) -> None:
+        """Copy what another session has computed of `text`, or have others copy from this one."""
+        if (same := self._same(text)) is not None:
+            # but for the last token: its logits are what is sampled from
+            self.rows.copy(same, session, len(text) - 1)
+            return
+        if len(self._begun) > 4 * self._parallel:
+            self._begun = {t: s for t, s in self._begun.items() if s.row is not None}
+        self._begun[text] = session
 
     def _advance(self, turns: list[Turn]) -> None:
         """Compute the pending tokens of `turns` and sample one token for each."""
@@ -257,7 +293,7 @@ class Batch:
             position_ids=positions,
             past_key_values=self.rows,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=lib.tensor([width - 1]),  # a slice has the head's weights copied per row
         )
         return out.logits[:, -1]
 

@@ -5,7 +5,8 @@ Importing this takes seconds; `polyroute.train.r1.rl` does it when a run begins.
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from polyroute.train.r1.rl import Batch, Curve, Point
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the seam is pinned and tested
 
+import peft.helpers as peft_parts
 import trl
+import trl.trainer.utils as trl_parts
 
 __all__ = ["Packed", "Said", "Trainer", "Watch"]
 
@@ -36,6 +39,8 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
     critic: CriticLearner | None = None
     recipe: Reinforcement
     reference: Any = None
+    learnt_B_T: Any = None
+    """1 for the tokens of a pass that are learnt; `None`: all of the completions."""
 
     def prepare(self, recipe: Reinforcement) -> None:
         """Build what PPO needs besides the policy."""
@@ -84,6 +89,14 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         out["advantages"] = lesson.advantage_B_T * (0.0 if warming_up else 1.0)
         return out
 
+    def _compute_loss(self, model: Any, inputs: Any) -> Any:  # noqa: ANN401
+        """Compute TRL's loss, for which only the tokens that are learnt need be scored."""
+        self.learnt_B_T = inputs.get("tool_mask")
+        try:
+            return super()._compute_loss(model, inputs)
+        finally:
+            self.learnt_B_T = None
+
     def _get_per_token_logps_and_entropies(
         self,
         model: Any,  # noqa: ANN401
@@ -93,25 +106,42 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         batch_size: int | None = None,
         **more: Any,  # noqa: ANN401
     ) -> tuple[Any, Any, Any]:
-        """Compute what TRL does, on rows of about the same length, without their padding."""
-        compute = super()._get_per_token_logps_and_entropies
+        """Compute what TRL does, on rows of about the same length, without their padding.
+
+        And for the tokens that are learnt only, where TRL scores all that are not on a GPU: each
+        costs as much as a layer does, when there are 49,000 words to choose from.
+        """
         if self._whole(more):
-            whole: tuple[Any, Any, Any] = compute(
+            whole: tuple[Any, Any, Any] = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size=batch_size, **more
             )
             return whole
+        learnt = attention_mask[:, -logits_to_keep:]
+        if self.learnt_B_T is not None:
+            learnt = learnt * self.learnt_B_T
         parts = []
         shortest_first = attention_mask.sum(1).argsort()
         for rows in shortest_first.split(min(_ROWS, batch_size or _ROWS)):
-            packed = Packed.of(input_ids[rows], attention_mask[rows], kept=logits_to_keep)
-            # nobody looks forward, so padding on the right needs no mask
-            everything = torch.ones_like(packed.ids_B_L)
-            logps, entropies, _ = compute(model, packed.ids_B_L, everything, packed.kept, **more)
-            parts.append((packed.unpacked(logps), packed.unpacked(entropies)))
+            packed = Packed.of(
+                input_ids[rows], attention_mask[rows], learnt[rows], kept=logits_to_keep
+            )
+            parts.append([packed.unpacked(value) for value in self._scores(model, packed)])
         back = shortest_first.argsort()
         logps, entropies = zip(*parts, strict=True)
         has_entropies = entropies[0] is not None
         return torch.cat(logps)[back], torch.cat(entropies)[back] if has_entropies else None, None
+
+    def _scores(self, model: Any, packed: "Packed") -> tuple[Any, Any]:  # noqa: ANN401
+        """Return log-probabilities and entropies of the learnt tokens of the last columns.
+
+        Of a reference model there are no entropies.
+        """
+        wanted = packed.ids_B_L.masked_fill(~packed.learnt_B_L, -100)
+        # nobody looks forward, so padding on the right needs no mask
+        with self.accelerator.autocast(), _scored_alone(), _cast_once(model, self.args.bf16):
+            out = model(input_ids=packed.ids_B_L, labels=wanted, fused_lm_head=True)
+        entropy = None if out.entropy is None else out.entropy[:, -packed.kept :]
+        return out.log_probs[:, -packed.kept :], entropy
 
     def _whole(self, more: Mapping[str, Any]) -> bool:
         """Return whether a batch must go through the model in one piece: processes keep in step."""
@@ -135,17 +165,27 @@ class Packed:
 
     ids_B_L: torch.Tensor
     """Each row's tokens from the first column on; padded on the right."""
+    learnt_B_L: torch.Tensor
+    """Which of them are scored."""
     kept: int
     """Last columns that hold every row's completion."""
     columns_B_T: torch.Tensor
     """Where in those columns a completion's tokens are; for padding, the last one."""
-    real_B_T: torch.Tensor
+    learnt_B_T: torch.Tensor
 
     @classmethod
-    def of(cls, ids_B_L: torch.Tensor, mask_B_L: torch.Tensor, *, kept: int) -> "Packed":
+    def of(
+        cls,
+        ids_B_L: torch.Tensor,
+        mask_B_L: torch.Tensor,
+        learnt_B_T: torch.Tensor,
+        *,
+        kept: int,
+    ) -> "Packed":
         """Pack rows whose last `kept` columns are the completion, padded on the right.
 
-        The prompt before it is padded on the left.
+        The prompt before it is padded on the left. Of the completion, what `learnt_B_T` says is
+        scored.
         """
         length_B = mask_B_L.sum(1)
         prompt_B = mask_B_L[:, :-kept].sum(1)
@@ -155,18 +195,47 @@ class Packed:
         taken_B_L = (first_B[:, None] + columns_L).clamp(max=ids_B_L.size(1) - 1)
         keep = longest - int(prompt_B.min())
         columns_B_T = prompt_B[:, None] + torch.arange(kept, device=ids_B_L.device)
+        learnt_B_L = torch.cat([torch.zeros_like(mask_B_L[:, :-kept]), learnt_B_T], dim=1)
+        real_B_L = columns_L < length_B[:, None]
         return cls(
             ids_B_L=ids_B_L.gather(1, taken_B_L),
+            learnt_B_L=learnt_B_L.gather(1, taken_B_L).bool() & real_B_L,
             kept=keep,
             columns_B_T=(columns_B_T - (longest - keep)).clamp(max=keep - 1),
-            real_B_T=mask_B_L[:, -kept:].bool(),
+            learnt_B_T=learnt_B_T.bool(),
         )
 
     def unpacked(self, value_B_K: torch.Tensor | None) -> torch.Tensor | None:
-        """Return what stands at each token of the completion; zero for padding."""
+        """Return what stands at each token of the completion; zero for those not scored."""
         if value_B_K is None:
             return None
-        return value_B_K.gather(1, self.columns_B_T) * self.real_B_T
+        return value_B_K.gather(1, self.columns_B_T) * self.learnt_B_T
+
+
+@contextmanager
+def _scored_alone() -> Iterator[None]:
+    """Have TRL's head leave out the tokens that it is not asked to score.
+
+    It asks whether there is Triton to know whether a compiler minds shapes that change; nothing
+    else in that module asks.
+    """
+    asked = trl_parts._use_triton
+    trl_parts._use_triton = lambda device: True
+    try:
+        yield
+    finally:
+        trl_parts._use_triton = asked
+
+
+def _cast_once(model: Any, half: bool) -> AbstractContextManager[Any]:  # noqa: ANN401
+    """Have an adapter take its input as it is, when autocast casts it anyway.
+
+    Else it goes from half to single precision and back before every product, to the same values.
+    """
+    if not half or not hasattr(model, "peft_config"):
+        return nullcontext()
+    context: AbstractContextManager[Any] = peft_parts.disable_input_dtype_casting(model)
+    return context
 
 
 class Watch(transformers.TrainerCallback):  # type: ignore[misc]

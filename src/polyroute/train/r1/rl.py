@@ -3,9 +3,9 @@
 The one decision here: the trainer is given tokens as they were sampled and a mask of those the
 policy wrote, and nothing of what it computes is changed but, for PPO, where advantages come from.
 It is used through three seams, each with a test: ``rollout_func`` with ``env_mask``, advantages of
-shape (B, T), and log-probabilities, which are computed on rows without their padding. RLOO is GRPO
-without the division by the group's deviation: its advantage is (G - 1) / G times the leave-one-out
-one.
+shape (B, T), and log-probabilities, which are computed on rows without their padding and for the
+tokens that are learnt. RLOO is GRPO without the division by the group's deviation: its advantage is
+(G - 1) / G times the leave-one-out one.
 
 References
 ----------
