@@ -7,6 +7,7 @@ own, with one compute thread. Turns have fixed lengths, so that all three sample
 
     python benchmarks/rollout.py --model tiny --episodes 64
     python benchmarks/rollout.py --model smollm2 --dtype bfloat16 --episodes 32 --prompt 120
+    python benchmarks/rollout.py --model smollm2 --dtype bfloat16 --episodes 32 --group 8
 """
 
 import argparse
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny", help="tiny, smollm2, a folder or a hub name")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--episodes", type=int, default=64)
+    parser.add_argument("--group", type=int, default=1, help="episodes that share a prompt")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--prompt", type=int, default=60, help="tokens of a prompt, about")
     parser.add_argument("--repeat", type=int, default=1, help="batches of episodes; the first is "
@@ -87,9 +89,9 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
 
 def plan(args: argparse.Namespace, seed: int) -> dict[str, object]:
     """Return the prompt, the lengths of the turns and the observations of one episode."""
-    chance = random.Random(seed)
+    chance, asked = random.Random(seed), random.Random(seed // args.group)
     words = [
-        chance.choice(ENTITIES)
+        asked.choice(ENTITIES)
         for _ in range(args.prompt if args.model == "tiny" else args.prompt // 2)
     ]
     lengths = [chance.randint(12, 28) for _ in range(args.turns)]
