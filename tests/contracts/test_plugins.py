@@ -17,7 +17,7 @@ MODULES = sorted(
 
 
 def public_names(tree):
-    """Names that a module defines at its top level and does not hide."""
+    """Names that a module defines at its top level, on a condition or not."""
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
@@ -25,6 +25,8 @@ def public_names(tree):
             yield node.target.id
         elif isinstance(node, ast.Assign):
             yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.If):
+            yield from public_names(node)
 
 
 @pytest.mark.parametrize("name", MODULES)
