@@ -49,9 +49,9 @@ def test_white_space_is_in_no_token(tokenizer, words, space):
 
 
 def test_a_turn_as_a_teacher_writes_it_is_one_token_a_word(tokenizer):
-    text = "<think>done</think><search>Babek: river of Cobek</search>\n"
+    text = "<think>done</think><search>Babek: tree of Cobek</search>\n"
     assert tokenizer.tokenize(text) == [
-        "<think>", "done", "</think>", "<search>", "Babek", ":", "river", "of", "Cobek", "</search>",
+        "<think>", "done", "</think>", "<search>", "Babek", ":", "tree", "of", "Cobek", "</search>",
     ]  # fmt: skip
 
 
