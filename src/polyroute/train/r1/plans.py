@@ -26,7 +26,7 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             task=task,
             model=model,
             seed=seed,
-            teachers=("random", "mixed", *["optimum"] * 3),
+            teachers=("random", "mixed", "optimum", "optimum", "optimum"),
             recall=300,
             imitation=Imitation(traces=20_000, steps=1_200, optimizer="muon"),
             reinforcement=Reinforcement(
