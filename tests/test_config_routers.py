@@ -81,7 +81,7 @@ def test_a_router_that_is_there_joins_with_a_card_and_a_policy(there):
     assert "worth 20" in prompt
     assert "budget" not in prompt
     assert "r1-router" not in prompt
-    assert "worth 7" in first_prompt(policy, pool, usd_per_quality=7e-6)[1]
+    assert "worth 6" in first_prompt(policy, pool, usd_per_quality=7e-6)[1]  # the nearest step
     asyncio.run(setup.backends["r1-router"].close())
 
 

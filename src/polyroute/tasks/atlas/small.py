@@ -73,7 +73,7 @@ def vocabulary() -> list[str]:
     Examples
     --------
     >>> words = vocabulary()
-    >>> len(words) == len(set(words)), "Avo" in words, "river" in words
+    >>> len(words) == len(set(words)), "Babek" in words, "river" in words
     (True, True, True)
     """
     tags = [f"<{slash}{tag}>" for tag in _TAGS for slash in ("", "/")]
