@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from polyroute import Answer, Call, ModelCard, Pool, Route, Trace, run_episode
 from polyroute.backends.by_card import ByCard
 from polyroute.errors import ConfigError
+from polyroute.policies.router_r1.prompt import state
 from polyroute.tasks.atlas.optimum import Optimum
 from polyroute.tasks.atlas.progress import progress
 from polyroute.tasks.atlas.small import (
@@ -19,11 +20,13 @@ from polyroute.tasks.atlas.small import (
     HELD_PAIR,
     NAMES,
     RELATIONS,
+    WORTH,
     AtlasSmall,
     vocabulary,
 )
 from polyroute.tasks.atlas.specialists import ADMITS, ANYTHING, UNKNOWN, quality
 from polyroute.tasks.atlas.teacher import Teacher
+from polyroute.types import Budget
 
 dealt = partial(AtlasSmall, roles="dealt")
 """The world in which names say nothing."""
@@ -233,6 +236,17 @@ def test_most_words_are_an_entity_in_one_episode_and_a_name_in_another_and_some_
     assert {p.golds[0] for p in unseen} <= names - entities
     unseen = dealt(variant="unseen_specialists").problems("test", 50, 0)
     assert {id for p in unseen for id in p.pool.ids} <= entities - names
+
+
+def test_a_prompt_says_every_amount_of_training_as_it_is_and_knows_the_word_for_those_between():
+    def said(millionths):
+        left = state(Budget(usd_per_quality=millionths / 1e6), None, 1, layout="brief")
+        return left.removeprefix("rounds 1 worth ")
+
+    assert [said(worth) for worth in WORTH] == [str(worth) for worth in WORTH]
+    between = [said(worth / 10) for worth in range(30, 631)]
+    assert set(between) == {str(worth) for worth in WORTH}
+    assert [int(word) for word in between] == sorted(int(word) for word in between)
 
 
 @pytest.mark.slow
