@@ -257,7 +257,7 @@ def _about(usd: float) -> str:
     if usd <= 0:
         return "0"
     step = round(10 * math.log10(usd * 1_000_000))
-    return _millionths(Decimal(f"{10 ** (step / 10):.1e}").normalize().scaleb(-6))
+    return _millionths(Decimal(f"{10 ** (step / 10):.1e}").scaleb(-6))
 
 
 def _dollars(usd: Decimal) -> str:
