@@ -1,6 +1,7 @@
 """The trainer's three seams, on a stub that plays episodes without any policy."""
 
 import random
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -231,6 +232,7 @@ def test_an_update_does_not_depend_on_how_many_episodes_fit_at_once(tmp_path):
 def test_learnt_tokens_without_padding_score_and_learn_as_whole_rows(monkeypatch, tmp_path):
     trainer = pytest.importorskip("polyroute.train.r1._trainer")
     monkeypatch.setattr(trainer, "_ROWS", 3)
+    monkeypatch.setattr(trainer.Trainer, "_in_parts", lambda self: False)
     original = trainer.Trainer._get_per_token_logps_and_entropies
     compared = []
 
@@ -272,6 +274,66 @@ def test_learnt_tokens_without_padding_score_and_learn_as_whole_rows(monkeypatch
     assert compared
     for ours, whole in compared:
         torch.testing.assert_close(ours, whole, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("minibatches", [1, 2])
+def test_episodes_of_a_question_that_all_earn_the_same_cost_nothing_and_change_nothing(
+    minibatches, monkeypatch, tmp_path
+):
+    trainer = pytest.importorskip("polyroute.train.r1._trainer")
+    scores, leaves_out = trainer.Trainer._scores, trainer.Trainer._in_parts
+
+    differ = []
+
+    def half_alike(model, number, which):
+        batch = play_words(model, number, which)
+        episodes = [
+            replace(e, reward=0.1 if place % 8 < 4 else e.reward)
+            for place, e in enumerate(batch.episodes)
+        ]
+        for first in range(0, len(episodes), 4):
+            if len({e.reward for e in episodes[first : first + 4]}) > 1:
+                differ.extend(range(4))
+        return replace(batch, episodes=episodes)
+
+    found = {}
+    for way in (leaves_out, lambda self: False):
+        differ.clear()
+        rows = []
+
+        def counted(self, model, packed, rows=rows):
+            rows.append(len(packed.ids_B_L))
+            return scores(self, model, packed)
+
+        monkeypatch.setattr(trainer.Trainer, "_in_parts", way)
+        monkeypatch.setattr(trainer.Trainer, "_scores", counted)
+        recipe = Reinforcement(
+            algorithm="rloo", steps=2, questions=4, group=4, minibatches=minibatches
+        )
+        folder = tmp_path / str(len(found))
+        model = reinforce(
+            _model(), _tokenizer(), recipe, half_alike, folder=folder, curve=lambda point: False
+        )
+        passes = 1 if minibatches == 1 else 2  # the second is for what the tokens scored before
+        share = sum(rows) / passes / (2 * recipe.episodes)
+        found[way] = share, len(differ), torch.cat([w.flatten() for w in model.parameters()])
+    (some, taught, ours), (whole, _, theirs) = found.values()
+    assert whole == 1
+    assert some == taught / (2 * recipe.episodes) <= 1 / 2
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_a_batch_in_which_nobody_differs_changes_no_weight(tmp_path):
+    def alike(model, number, which):
+        batch = play_words(model, number, which)
+        return replace(batch, episodes=[replace(e, reward=0.1) for e in batch.episodes])
+
+    recipe = Reinforcement(algorithm="grpo", steps=1, questions=2, group=4)
+    model = reinforce(
+        _model(), _tokenizer(), recipe, alike, folder=tmp_path, curve=lambda point: False
+    )
+    for before, after in zip(_model().parameters(), model.parameters(), strict=True):
+        assert torch.equal(before, after)
 
 
 def test_no_token_but_those_that_are_learnt_goes_through_the_head(monkeypatch, tmp_path):

@@ -3,8 +3,9 @@
 Needs no model, so whoever samples elsewhere (a server that takes tokens) reads and writes the same.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from polyroute.conversation import conversation
@@ -17,6 +18,9 @@ TAIL = 8
 
 _INSTRUCTS = ("system", "developer")
 
+_KNOWN = 256
+"""Texts whose tokens are kept: in training, episodes of a question share their prompt."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wording:
@@ -26,6 +30,11 @@ class Wording:
     """Of transformers."""
     system: str | None = None
     """System message for conversations that have none; when `None`, the chat template decides."""
+    _tokens: Callable[..., tuple[int, ...]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Remember the tokens of the last few texts."""
+        object.__setattr__(self, "_tokens", lru_cache(_KNOWN)(self._tokenised))
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Return the tokens of a prompt, up to where the model's own turn begins.
@@ -41,12 +50,11 @@ class Wording:
                 chat, add_generation_prompt=True, tokenize=False
             )
             return self.encode(text)
-        ids: list[int] = self.tokenizer(f"{conversation(messages)}\n")["input_ids"]
-        return list(ids)
+        return list(self._tokens(f"{conversation(messages)}\n", special=True))
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a piece of the transcript, tokenised alone."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self._tokens(text, special=False))
 
     def decode(self, ids: Sequence[int], before: Sequence[int] = ()) -> str:
         """Return the text of `ids`, as it reads after the tokens `before`."""
@@ -54,6 +62,9 @@ class Wording:
         head = self.plain(tail)
         whole = self.plain([*tail, *ids])
         return whole[len(head) :] if whole.startswith(head) else self.plain(list(ids))
+
+    def _tokenised(self, text: str, *, special: bool) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
 
     def plain(self, ids: list[int]) -> str:
         """Return the text of `ids` alone, special tokens left out."""

@@ -41,6 +41,8 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
     reference: Any = None
     learnt_B_T: Any = None
     """1 for the tokens of a pass that are learnt; `None`: all of the completions."""
+    taught_B: Any = None
+    """Which rows of a pass teach something; `None`: all."""
 
     def prepare(self, recipe: Reinforcement) -> None:
         """Build what PPO needs besides the policy."""
@@ -68,6 +70,8 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         """Play and score as TRL does; replace one advantage an episode by one a token."""
         out: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if self.critic is None:
+            if self._in_parts():
+                out["advantages"] *= self._differ()  # exactly nothing, not what rounding leaves
             return out
         own = out["completion_mask"] * out["tool_mask"]
         counted = out["completion_mask"] if self.recipe.mask == "loss only" else own
@@ -92,10 +96,28 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
     def _compute_loss(self, model: Any, inputs: Any) -> Any:  # noqa: ANN401
         """Compute TRL's loss, for which only the tokens that are learnt need be scored."""
         self.learnt_B_T = inputs.get("tool_mask")
+        if self._in_parts():
+            self.taught_B = inputs["advantages"] != 0
         try:
             return super()._compute_loss(model, inputs)
         finally:
-            self.learnt_B_T = None
+            self.learnt_B_T = self.taught_B = None
+
+    def _in_parts(self) -> bool:
+        """Return whether rows without an advantage may be left out: then nothing else is learnt."""
+        alone = self.accelerator.num_processes == 1
+        return alone and self.critic is None and not self.recipe.kl
+
+    def _differ(self) -> Any:  # noqa: ANN401
+        """Return which episodes of the batch earn other than their question's first, or all do.
+
+        Where all of a question earn the same, none of them says what is better.
+        """
+        rewards = torch.tensor(
+            [each.reward for each in self.batch.episodes], device=self.accelerator.device
+        )
+        reward_Q_G = rewards.view(-1, max(2, self.recipe.group))
+        return (reward_Q_G != reward_Q_G[:, :1]).any(1).repeat_interleave(reward_Q_G.size(1))
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -109,7 +131,8 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         """Compute what TRL does, on rows of about the same length, without their padding.
 
         And for the tokens that are learnt only, where TRL scores all that are not on a GPU: each
-        costs as much as a layer does, when there are 49,000 words to choose from.
+        costs as much as a layer does, when there are 49,000 words to choose from. Rows that teach
+        nothing stay out; they get the others' mean entropy, which is only reported.
         """
         if self._whole(more):
             whole: tuple[Any, Any, Any] = super()._get_per_token_logps_and_entropies(
@@ -120,16 +143,31 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         if self.learnt_B_T is not None:
             learnt = learnt * self.learnt_B_T
         parts = []
-        shortest_first = attention_mask.sum(1).argsort()
-        for rows in shortest_first.split(min(_ROWS, batch_size or _ROWS)):
+        rows_B = self._shortest_first(attention_mask.sum(1))
+        for rows in rows_B.split(min(_ROWS, batch_size or _ROWS)):
             packed = Packed.of(
                 input_ids[rows], attention_mask[rows], learnt[rows], kept=logits_to_keep
             )
             parts.append([packed.unpacked(value) for value in self._scores(model, packed)])
-        back = shortest_first.argsort()
-        logps, entropies = zip(*parts, strict=True)
-        has_entropies = entropies[0] is not None
-        return torch.cat(logps)[back], torch.cat(entropies)[back] if has_entropies else None, None
+        scores, found = zip(*parts, strict=True)
+        logps = torch.cat(scores)
+        entropies = None
+        if found[0] is not None:
+            entropies = torch.cat(found)
+            mean = entropies.sum() / learnt[rows_B].sum()
+            entropies = mean.expand(learnt.shape).index_copy(0, rows_B, entropies)
+        return logps.new_zeros(learnt.shape).index_copy(0, rows_B, logps), entropies, None
+
+    def _shortest_first(self, length_B: Any) -> Any:  # noqa: ANN401
+        """Return the rows that must go through the model; one, where none teaches anything."""
+        rows_B = length_B.argsort()
+        taught_B = self.taught_B
+        if self.learnt_B_T is None and self._in_parts():  # the batch was just played
+            taught_B = self._differ()
+        if taught_B is None:
+            return rows_B
+        taught = rows_B[taught_B[rows_B]]
+        return taught if len(taught) else rows_B[:1]
 
     def _scores(self, model: Any, packed: "Packed") -> tuple[Any, Any]:  # noqa: ANN401
         """Return log-probabilities and entropies of the learnt tokens of the last columns.
