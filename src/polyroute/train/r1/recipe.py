@@ -182,8 +182,8 @@ class RunPlan:
     """Between these a question's willingness to pay is drawn, log-uniformly, where the task does
     not draw it: US dollars for one right answer."""
     gate: float = 0.85
-    """Least quality of the imitator's sampled answers before reinforcement, as a share of its
-    teachers', on the split ``val``."""
+    """What the imitator must come to before reinforcement, sampled, on the split ``val``: this
+    share of its teachers' quality in questions not given up, and of how many they try."""
     attempts: int = 3
     """How often imitation is gone through, with traces of its own each time, until the gate is
     passed."""

@@ -27,12 +27,13 @@ from polyroute.backends.transformers.load import load
 from polyroute.errors import ConfigError
 from polyroute.evaluate.bootstrap import mean_interval
 from polyroute.policies.router_r1 import RouterR1
-from polyroute.rewards.router_r1 import RouterR1Reward
+from polyroute.rewards.router_r1 import RouterR1Reward, Terms
 from polyroute.spec import construct
 from polyroute.tasks.atlas.small import vocabulary
 from polyroute.tasks.atlas.teacher import Style, Teacher
 from polyroute.tasks.problem import Problem, Split, Task
 from polyroute.train.r1.cache import Cached
+from polyroute.train.r1.gate import short_of
 from polyroute.train.r1.log import CsvLog, Logger, row_of
 from polyroute.train.r1.monitor import Alarm, Monitor, Vitals
 from polyroute.train.r1.recall import recall
@@ -190,7 +191,7 @@ class Run:
         ConfigError
             If none does.
         """
-        got, wanted = 0.0, 0.0
+        short: list[str] = []
         for attempt in range(1, self.plan.attempts + 1):
             stage = f"imitated-{attempt}"
             if not self.stages.has_model(stage):
@@ -198,13 +199,12 @@ class Run:
             gate = f"gate-{attempt}"
             self._stage(gate, partial(self._at_gate, stage))
             found = self.stages.judged()[gate]
-            got = found["sampled"]["outcome"]
-            wanted = self.plan.gate * found["teachers"]["outcome"]
-            if got >= wanted:
+            short = short_of(found["sampled"], found["teachers"], self.plan.gate)
+            if not short:
                 return stage
         raise ConfigError(
-            f"no reinforcement: after imitation the sampled quality is {got:.3f}, and "
-            f"{wanted:.3f} is {self.plan.gate:.0%} of the teachers'; imitate for more steps"
+            f"no reinforcement: after imitation {' and '.join(short)} ({self.plan.gate:.0%} of "
+            "the teachers'); imitate for more steps"
         )
 
     def _at_gate(self, stage: str) -> dict[str, Json]:
@@ -352,11 +352,17 @@ def judge(rollouts: Sequence[Rollout]) -> dict[str, Json]:
         "reward_high": interval.high,
         "outcome": whole.outcome,
         "format_rate": whole.format_rate,
+        "gave_up": sum(_gave_up(each.terms) for each in rollouts) / len(rollouts),
         "calls": whole.calls,
         "usd": float(np.mean(usd)),
         "top_share": whole.top_share,
         "share": dict(whole.share),
     }
+
+
+def _gave_up(terms: Terms) -> bool:
+    """Return whether an episode kept to the protocol, asked nobody, and was not right."""
+    return terms.malformed is None and terms.calls == 0 and terms.outcome == 0
 
 
 def _reward(plan: RunPlan, policy: RouterR1, without: Without | None = None) -> RouterR1Reward:
