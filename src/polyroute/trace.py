@@ -5,13 +5,13 @@ gives the same decision.
 """
 
 from decimal import Decimal
-from functools import cached_property
 from operator import attrgetter
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from polyroute.decision import Answer, Call, Decision, Failure, Route
+from polyroute.once import once
 from polyroute.pool import Pool
 from polyroute.types import Budget, JsonObject, Request, Usage
 
@@ -170,7 +170,7 @@ class Trace(Struct, frozen=True, dict=True):
             for call in step.decision.calls
         )
 
-    @cached_property
+    @once
     def bill(self) -> Bill:
         """Sum of the replies' prices."""
         total, unknown = Decimal(0), 0
@@ -190,7 +190,7 @@ class Trace(Struct, frozen=True, dict=True):
         """Dollars spent so far; `None` when a part is unknown."""
         return self.bill.total
 
-    @cached_property
+    @once
     def usage(self) -> Usage:
         """Tokens spent so far, as far as they are known."""
         known: list[Usage] = []
@@ -242,9 +242,9 @@ class Trace(Struct, frozen=True, dict=True):
         left = self.left
         return replace(budget, usd=left.usd, seconds=left.seconds, rounds=1, tokens=left.tokens)
 
-    @cached_property
+    @once
     def final(self) -> Reply | None:
-        """The reply that is relayed as the answer, when the last step is a final route."""
+        """Reply that is relayed as the answer, when the last step is a final route."""
         if not self.steps:
             return None
         last = self.steps[-1]

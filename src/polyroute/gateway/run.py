@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from functools import cached_property
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -20,6 +19,7 @@ from polyroute.errors import PolicyError, UnknownModelError
 from polyroute.gateway.asked import Asked
 from polyroute.gateway.errors import ApiError, InvalidError, broken_policy, failed
 from polyroute.gateway.keeper import Keeper
+from polyroute.once import once
 from polyroute.policies.fixed import Fixed
 from polyroute.protocols import Backend, Policy
 from polyroute.records.record import Status
@@ -83,14 +83,14 @@ class Outcome(Struct, frozen=True, kw_only=True, dict=True):
     recalled: Recalled | None = None
     """Whose answer was given again; `None` when the episode made its own."""
 
-    @cached_property
+    @once
     def traces(self) -> tuple[Trace, ...]:
         """All traces, oldest first: together they are the bill."""
         return (*self.before, self.trace)
 
-    @cached_property
+    @once
     def made(self) -> tuple[Reply, ...]:
-        """The replies to all calls that were made: those that the budget refused are left out."""
+        """All replies to calls that were made: those that the budget refused are left out."""
         made: list[Reply] = []
         for trace in self.traces:
             for step in trace.steps:
@@ -99,7 +99,7 @@ class Outcome(Struct, frozen=True, kw_only=True, dict=True):
                         made.append(reply)
         return tuple(made)
 
-    @cached_property
+    @once
     def bill(self) -> Bill:
         """Of all traces."""
         bill = self.trace.bill
@@ -108,12 +108,12 @@ class Outcome(Struct, frozen=True, kw_only=True, dict=True):
             bill = Bill(bill.usd + earlier.usd, bill.unknown + earlier.unknown)
         return bill
 
-    @cached_property
+    @once
     def usd(self) -> str | None:
-        """The exact price of the run, as text; `None` when a part of it is unknown."""
+        """Exact price of the run, as text; `None` when a part of it is unknown."""
         return None if self.bill.unknown else f"{self.bill.usd:f}"
 
-    @cached_property
+    @once
     def rounds(self) -> int:
         """Of all traces."""
         return sum(trace.rounds for trace in self.traces)
