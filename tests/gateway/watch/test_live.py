@@ -5,7 +5,7 @@ import json
 
 from polyroute.episode import Decided, Finished, Replied
 from polyroute.gateway.errors import ApiError
-from polyroute.gateway.watch.live import Live
+from polyroute.gateway.watch.live import EPISODES, Live
 
 
 def read(piece):
@@ -75,14 +75,14 @@ def test_a_reader_that_is_too_slow_gets_the_picture_anew_and_stops_nobody(done):
 
     told = asyncio.run(run())
     ended = len(told[0]["ended"]) + sum(one["type"] == "ended" for one in told)
-    assert 200 <= ended <= 240, "the newest 200, and those since"
+    assert EPISODES <= ended <= EPISODES + 40, "the newest, and those since"
 
 
 def test_what_is_kept_is_bounded(done):
     live = Live(texts=True)
     for _ in range(1_000):
         play(live, done)
-    assert (len(live._ended), len(live._running)) == (200, 0)
+    assert (len(live._ended), len(live._running)) == (EPISODES, 0)
 
 
 def test_where_records_keep_no_texts_none_are_shown(done, made):
