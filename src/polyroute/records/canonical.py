@@ -44,8 +44,8 @@ def canonical(value: Json) -> bytes:
         try:
             fast: bytes = orjson.dumps(value, option=_AS_HERE)
             if (
-                not (b"0.0000" in fast and _SMALL.search(fast))
-                and not (b"e-" in fast and _EXPONENT.search(fast))
+                not _SMALL.search(fast)
+                and not _EXPONENT.search(fast)
                 # NaN and what is no JSON are written as something else, and read as that
                 and orjson.loads(fast) == value
             ):
@@ -85,7 +85,7 @@ _AS_HERE = 0 if orjson is None else orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUG
 _SMALL = re.compile(rb"0\.0000(?<=[-:,\[]0\.0000)")
 _EXPONENT = re.compile(rb"e-(?<=[0-9]e-)")
 """What the two write differently: ``1e-05`` and ``0.00001``. They begin with plain characters,
-because such a search is a fast one."""
+because such a search is a fast one, faster than ``in``."""
 
 
 def _dumps(value: Json) -> str:

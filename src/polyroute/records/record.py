@@ -351,5 +351,4 @@ def _status(trace: Trace) -> Status:
 def _timestamp(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise RecordError(f"created_at needs a time zone, got {moment!r}; use datetime.now(UTC)")
-    utc = moment.astimezone(UTC).replace(tzinfo=None)
-    return f"{utc.isoformat(timespec='microseconds')}Z"
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

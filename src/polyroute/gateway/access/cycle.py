@@ -4,7 +4,6 @@ The one decision here: what is the same for all responses is written once a seco
 all header lines finds what must not be in any of them.
 """
 
-import re
 from itertools import chain
 from typing import Any
 
@@ -12,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 __all__ = ["Cycle"]
 
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = bytes({*range(0x20), 0x7F} - {ord("\t")})
 """What would end a header line, or is no text; a tab may stand in one."""
 
 _WITHOUT_BODY = (204, 304)
@@ -71,7 +70,8 @@ class Cycle(RequestResponseCycle):
             self.on_response()
 
     def _begin(self, status: int, headers: Any) -> None:  # noqa: ANN401 - pairs of bytes
-        if _CONTROL.search(b"\t".join(chain.from_iterable(headers))):
+        text = b"".join(chain.from_iterable(headers))
+        if len(text.translate(None, _CONTROL)) != len(text):
             raise RuntimeError("a header of the response holds a control character")
         self.response_started = True
         self.waiting_for_100_continue = False
