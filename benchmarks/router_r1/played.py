@@ -111,8 +111,9 @@ class Arm:
         if new:
             start = time.process_time()
             found = asyncio.run(self._play([self.problems[k] for k in new]))
+            columns = asdict(found)
             for place, k in enumerate(new):
-                kept[keys[k]] = {name: values[place] for name, values in asdict(found).items()}
+                kept[keys[k]] = {name: values[place] for name, values in columns.items()}
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"arm": named, "played": kept}) + "\n", "utf-8")
             self._say(found, time.process_time() - start)
