@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder="${1:-build/atlas_small}"
 shift || true
-export OMP_NUM_THREADS=1 TRL_EXPERIMENTAL_SILENCE=1 TOKENIZERS_PARALLELISM=false
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}" TRL_EXPERIMENTAL_SILENCE=1 TOKENIZERS_PARALLELISM=false
 mkdir -p "$folder"
 for seed in "${@:-0}"; do
   polyroute train r1 --task atlas-small --model tiny --seed "$seed" --folder "$folder/$seed" --out "$folder/$seed.router"
