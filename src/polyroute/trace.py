@@ -244,7 +244,7 @@ class Trace(Struct, frozen=True, dict=True):
 
     @once
     def final(self) -> Reply | None:
-        """Reply that is relayed as the answer, when the last step is a final route."""
+        """The reply that is relayed as the answer, when the last step is a final route."""
         if not self.steps:
             return None
         last = self.steps[-1]

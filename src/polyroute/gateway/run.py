@@ -90,7 +90,7 @@ class Outcome(Struct, frozen=True, kw_only=True, dict=True):
 
     @once
     def made(self) -> tuple[Reply, ...]:
-        """All replies to calls that were made: those that the budget refused are left out."""
+        """The replies to all calls that were made: those that the budget refused are left out."""
         made: list[Reply] = []
         for trace in self.traces:
             for step in trace.steps:
@@ -110,7 +110,7 @@ class Outcome(Struct, frozen=True, kw_only=True, dict=True):
 
     @once
     def usd(self) -> str | None:
-        """Exact price of the run, as text; `None` when a part of it is unknown."""
+        """The exact price of the run, as text; `None` when a part of it is unknown."""
         return None if self.bill.unknown else f"{self.bill.usd:f}"
 
     @once
