@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Train the router that ships: SmolLM2-135M with an adapter, on the embedded pool.
-# runs/atlas_smollm2.sh [FOLDER]. About two hours on two cores; the same command continues a run that
-# was stopped. The specialists answer as they will when served; the small model says "unknown" at its
-# price, so that training takes hours and not days. What ships was exported after the third round of
-# imitation (runs/atlas_smollm2.log): reinforcement from there lowered what it earns greedily. It was
-# made before the teacher that asks at random gave up at times, so a run of today differs from it.
+# runs/atlas_smollm2.sh [FOLDER]. Hours on two cores; the same command continues a run that was
+# stopped. The specialists answer as they will when served; the small model says "unknown" at its
+# price, so that training takes hours and not days. What ships is three rounds of imitation and 30
+# steps of RLOO (runs/atlas_smollm2.log). Its teachers did not think aloud yet, nor gave up at times,
+# and its gate was judged at temperature .6, so a run of today differs from it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder="${1:-build/atlas_smollm2}"
