@@ -109,7 +109,7 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         return alone and self.critic is None and not self.recipe.kl
 
     def _differ(self) -> Any:  # noqa: ANN401
-        """Return which episodes of the batch earn other than their question's first, or all do.
+        """Return, for each episode of the batch, whether those of its question differ in reward.
 
         Where all of a question earn the same, none of them says what is better.
         """
@@ -154,7 +154,7 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         entropies = None
         if found[0] is not None:
             entropies = torch.cat(found)
-            mean = entropies.sum() / learnt[rows_B].sum()
+            mean = entropies.sum() / learnt[rows_B].sum().clamp(min=1)
             entropies = mean.expand(learnt.shape).index_copy(0, rows_B, entropies)
         return logps.new_zeros(learnt.shape).index_copy(0, rows_B, logps), entropies, None
 
