@@ -4,7 +4,7 @@
 # stopped. The specialists answer as they will when served; the small model says "unknown" at its
 # price, so that training takes hours and not days. What ships is three rounds of imitation and 30
 # steps of RLOO (runs/atlas_smollm2.log). Its teachers did not think aloud yet, nor gave up at times,
-# and its gate was judged at temperature .6, so a run of today differs from it.
+# so a run of today differs from it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder="${1:-build/atlas_smollm2}"
