@@ -9,7 +9,7 @@ import pytest
 from polyroute.train.r1.adapter import with_adapter
 from polyroute.train.r1.monitor import Vitals
 from polyroute.train.r1.recipe import Critic, Reinforcement
-from polyroute.train.r1.rl import Batch, Sampled, checkpoints, reinforce
+from polyroute.train.r1.rl import Batch, Sampled, checkpoints, halved, reinforce
 
 torch = pytest.importorskip("torch")
 
@@ -337,8 +337,7 @@ def test_a_batch_in_which_nobody_differs_changes_no_weight(tmp_path):
 
 
 def test_no_token_but_those_that_are_learnt_goes_through_the_head(monkeypatch, tmp_path):
-    trainer = pytest.importorskip("polyroute.train.r1._trainer")
-    function = trainer.trl_parts._ChunkedLogProbFunction
+    function = pytest.importorskip("trl.trainer.utils")._ChunkedLogProbFunction
     original, scored = function.apply, []
 
     def counted(hidden, *more):
@@ -352,7 +351,7 @@ def test_no_token_but_those_that_are_learnt_goes_through_the_head(monkeypatch, t
 
 
 def test_an_adapter_takes_half_precision_as_it_is_to_the_same_values():
-    trainer = pytest.importorskip("polyroute.train.r1._trainer")
+    scoring = pytest.importorskip("polyroute.train.r1._scoring")
     model = with_adapter(_model().to(torch.bfloat16))
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -360,6 +359,14 @@ def test_an_adapter_takes_half_precision_as_it_is_to_the_same_values():
                 weight.normal_(generator=torch.Generator().manual_seed(1))
     found = []
     for half in (False, True):
-        with torch.autocast("cpu", dtype=torch.bfloat16), trainer._cast_once(model, half):
+        with torch.autocast("cpu", dtype=torch.bfloat16), scoring.cast_once(model, half):
             found.append(model(torch.tensor([[2, 3, 4]])).logits)
     assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("units", [True, False])
+def test_a_cpu_computes_in_half_precision_only_with_units_for_it(wanted, units, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units})
+    assert halved(wanted) == (wanted and units)

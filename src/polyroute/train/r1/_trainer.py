@@ -5,26 +5,23 @@ Importing this takes seconds; `polyroute.train.r1.rl` does it when a run begins.
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+import trl
 
+from polyroute.train.r1._scoring import cast_once, scored_alone
 from polyroute.train.r1.ppo import CriticLearner, Experience, token_logprobs
 from polyroute.train.r1.recipe import Reinforcement
 from polyroute.train.r1.rl import Batch, Curve, Point
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the seam is pinned and tested
 
-import peft.helpers as peft_parts
-import trl
-import trl.trainer.utils as trl_parts
-
-__all__ = ["Packed", "Said", "Trainer", "Watch"]
+__all__ = ["Packed", "Trainer", "Watch"]
 
 _CRITIC = "critic.pt"
 
@@ -176,7 +173,7 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         """
         wanted = packed.ids_B_L.masked_fill(~packed.learnt_B_L, -100)
         # nobody looks forward, so padding on the right needs no mask
-        with self.accelerator.autocast(), _scored_alone(), _cast_once(model, self.args.bf16):
+        with self.accelerator.autocast(), scored_alone(), cast_once(model, self.args.bf16):
             out = model(input_ids=packed.ids_B_L, labels=wanted, fused_lm_head=True)
         entropy = None if out.entropy is None else out.entropy[:, -packed.kept :]
         return out.log_probs[:, -packed.kept :], entropy
@@ -250,32 +247,6 @@ class Packed:
         return value_B_K.gather(1, self.columns_B_T) * self.learnt_B_T
 
 
-@contextmanager
-def _scored_alone() -> Iterator[None]:
-    """Have TRL's head leave out the tokens that it is not asked to score.
-
-    It asks whether there is Triton to know whether a compiler minds shapes that change; nothing
-    else in that module asks.
-    """
-    asked = trl_parts._use_triton
-    trl_parts._use_triton = lambda device: True
-    try:
-        yield
-    finally:
-        trl_parts._use_triton = asked
-
-
-def _cast_once(model: Any, half: bool) -> AbstractContextManager[Any]:  # noqa: ANN401
-    """Have an adapter take its input as it is, when autocast casts it anyway.
-
-    Else it goes from half to single precision and back before every product, to the same values.
-    """
-    if not half or not hasattr(model, "peft_config"):
-        return nullcontext()
-    context: AbstractContextManager[Any] = peft_parts.disable_input_dtype_casting(model)
-    return context
-
-
 class Watch(transformers.TrainerCallback):  # type: ignore[misc]
     """Hands each step's numbers to the curve, and keeps the critic with the checkpoint."""
 
@@ -301,16 +272,3 @@ class Watch(transformers.TrainerCallback):  # type: ignore[misc]
         if self._trainer.critic is not None:
             kept = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             self._trainer.critic.save(kept / _CRITIC)
-
-
-class Said(transformers.TrainerCallback):  # type: ignore[misc]
-    """Passes on the loss of the warm start."""
-
-    def __init__(self, say: Callable[[int, float], None]) -> None:
-        self._say = say
-
-    def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ANN401
-        """Pass on a step's loss."""
-        del args, control
-        if "loss" in more["logs"]:
-            self._say(state.global_step, float(more["logs"]["loss"]))

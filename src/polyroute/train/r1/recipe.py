@@ -59,8 +59,9 @@ class Imitation:
     """How the learning rate goes on after the warm-up."""
     lora: Lora | None = None
     half: bool = False
-    """Whether products are computed in bfloat16; the weights that learn stay in single precision.
-    On a CPU that has it, a large model trains nearly twice as fast. Always so on a GPU."""
+    """Whether a CPU with matrix units for it (AMX) computes products in bfloat16, which there is
+    nearly twice as fast for a large model; the weights that learn stay in single precision. A GPU
+    does so always, any other CPU never: it would take longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

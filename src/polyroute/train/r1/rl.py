@@ -32,7 +32,7 @@ from polyroute.train.r1.ranks import (
 from polyroute.train.r1.recipe import Lora, Reinforcement
 
 __all__ = [
-    "Batch", "Curve", "Play", "Point", "Sampled", "checkpoints", "extra", "lora_config",
+    "Batch", "Curve", "Play", "Point", "Sampled", "checkpoints", "extra", "halved", "lora_config",
     "reinforce",
 ]  # fmt: skip
 
@@ -142,6 +142,17 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(complete, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
+def halved(wanted: bool) -> bool:
+    """Return whether products are computed in bfloat16.
+
+    On a GPU they are. On a CPU that has matrix units for it (AMX) they are where that is `wanted`;
+    one that has only vector instructions for it takes longer than in single precision.
+    """
+    torch = extra("torch")
+    units: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(torch.cuda.is_available() or (wanted and units.get("amx_bf16")))
+
+
 def lora_config(lora: Lora) -> Any:  # noqa: ANN401 - peft's own
     """Return the adapter as peft describes it."""
     return extra("peft").LoraConfig(
@@ -180,7 +191,7 @@ def _arguments(recipe: Reinforcement, folder: Path) -> Any:  # noqa: ANN401
         report_to=[],
         disable_tqdm=True,
         use_cpu=not cuda,
-        bf16=cuda or recipe.half,
+        bf16=halved(recipe.half),
         gradient_checkpointing=cuda,
         seed=recipe.seed,
         remove_unused_columns=False,

@@ -38,7 +38,7 @@ from polyroute.train.r1.log import CsvLog, Logger, row_of
 from polyroute.train.r1.monitor import Alarm, Monitor, Vitals
 from polyroute.train.r1.recall import recall
 from polyroute.train.r1.recipe import Imitation, RunPlan, Without
-from polyroute.train.r1.rl import Point, checkpoints, reinforce
+from polyroute.train.r1.rl import Point, checkpoints, halved, reinforce
 from polyroute.train.r1.rollout import ROUTER, Game, Player, Rollout, malformed, vitals
 from polyroute.train.r1.sft import Lines, imitate, lines_of
 from polyroute.train.r1.stages import Stages
@@ -171,7 +171,7 @@ class Run:
     def _dtype(self) -> str:
         """Return what the weights are kept in: those under an adapter need not be exact."""
         imitation = self.plan.imitation
-        return "bfloat16" if imitation.half and imitation.lora is not None else "float32"
+        return "bfloat16" if imitation.lora is not None and halved(imitation.half) else "float32"
 
     def _loaded(self, stage: str) -> Loaded:
         """Return the model that a stage left, its adapter ready to be trained further."""

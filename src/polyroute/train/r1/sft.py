@@ -18,7 +18,7 @@ from polyroute.errors import ConfigError
 from polyroute.policies.router_r1 import prompt_of, transcript
 from polyroute.trace import Trace
 from polyroute.train.r1.recipe import Imitation
-from polyroute.train.r1.rl import extra, lora_config
+from polyroute.train.r1.rl import extra, halved, lora_config
 from polyroute.types import Message
 
 __all__ = ["IGNORED", "Lines", "imitate", "lines_of", "order"]
@@ -113,13 +113,14 @@ def imitate(
         report_to=[],
         disable_tqdm=True,
         use_cpu=not cuda,
-        bf16=cuda or recipe.half,
+        bf16=halved(recipe.half),
         gradient_checkpointing=cuda,
         loss_type="nll",
         seed=recipe.seed,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    trainer = trl.SFTTrainer(
+    imitator = extra("polyroute.train.r1._imitator")
+    trainer = imitator.Imitator(
         model=model,
         args=arguments,
         train_dataset=extra("datasets").Dataset.from_list(rows),
@@ -128,7 +129,7 @@ def imitate(
         optimizers=(_optimizer(model, recipe), None),
     )
     trainer.remove_callback(extra("transformers").PrinterCallback)
-    trainer.add_callback(extra("polyroute.train.r1._trainer").Said(say))
+    trainer.add_callback(imitator.Said(say))
     trainer.train()
     return trainer.accelerator.unwrap_model(trainer.model)
 
