@@ -28,8 +28,9 @@ def test_a_name_comes_right_after_a_word_of_its_card_and_names_alone_are_learnt(
         learnt = [k for k, label in enumerate(lines.labels) if label != -100]
         assert len(learnt) == 12
         for place in learnt:
-            skills = rollout.problem.pool.card(words[place]).skills
-            said = words[place - 1]
-            assert said in skills or (
-                words[place - 2] == "all" and skills["all"] == pytest.approx(int(said) / 100)
+            card = rollout.problem.pool.card(words[place])
+            assert int(words[place - 1]) == card.price.call * 1_000_000
+            said = words[place - 2]
+            assert said in card.skills or (
+                words[place - 3] == "all" and card.skills["all"] == pytest.approx(int(said) / 100)
             )

@@ -125,10 +125,13 @@ def vary(pool: Pool, variant: Variant) -> Pool:
 
 
 def failing(pool: Pool, skill: str) -> frozenset[str]:
-    """Return who fails: the cheapest specialist of `skill`; the dearest generalist without one."""
+    """Return who fails: the cheapest specialist of `skill`; the dearest generalist without one.
+
+    Nobody, where there is neither.
+    """
     knowing = sorted((card for card in pool if skill in card.skills), key=_call)
     generalists = sorted((card for card in pool if ANYTHING in card.skills), key=_call)
-    return frozenset({knowing[0].id if knowing else generalists[-1].id})
+    return frozenset(card.id for card in knowing[:1] or generalists[-1:])
 
 
 def _call(card: ModelCard) -> Decimal:

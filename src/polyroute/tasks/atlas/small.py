@@ -62,6 +62,9 @@ _MARKET = Market(
     upset=0.25,
 )
 
+_FEW = 0.25
+"""How likely in training only some of the candidates are there: one, two, up to all but one."""
+
 
 def vocabulary() -> list[str]:
     """Return every word of the small world, each once: tags, marks, numbers, words, names.
@@ -141,7 +144,9 @@ class AtlasSmall:
     Notes
     -----
     Questions are split by a hash of their words: 80 % train, 10 % val, 10 % test. The k-th problem
-    depends on the seed and k alone, so a longer draw begins with a shorter one.
+    depends on the seed and k alone, so a longer draw begins with a shorter one. There are five
+    candidates; in a quarter of the questions of ``train`` fewer, down to one, so that a router also
+    learns what to do when hardly anybody is there.
     """
 
     name: ClassVar[str] = "atlas-small"
@@ -177,6 +182,8 @@ class AtlasSmall:
         while len({subject, *_walk(table, chain, subject)}) <= len(chain):
             table = _facts(draw, entities)
         pool = _MARKET.draw(draw, names, chain)
+        if split == "train" and draw.random() < _FEW:
+            pool = Pool(pool[: draw.randrange(1, len(pool))])
         pool = vary(_by_role(pool, names) if self.roles == "fixed" else pool, self.variant)
         worth = draw.choice(self.worth)
         key = f"{self.name}/{self.variant}/{split}/{seed}/{k}"

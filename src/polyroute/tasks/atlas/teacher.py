@@ -29,6 +29,7 @@ Style: TypeAlias = Literal[
     "cheapest",  # hop by hop, the best trade of quality and price; never gives up
     "random",  # anyone not asked yet, or at times nobody any more: the protocol, and no preference
     "mixed",  # cheapest, with wrong turns, detours to somebody who cannot know, and what mends them
+    "mended",  # optimum, with the same, and with calls to just anybody
 ]
 """How a teacher chooses."""
 
@@ -40,6 +41,7 @@ CHOICE = "."
 
 _DETOUR = 0.2
 _INVALID = 0.1
+_ASTRAY = 0.2
 _NOBODY = 0.5
 
 
@@ -95,7 +97,7 @@ class Teacher:
     ----------
     problems : iterable of Problem
         Those it can be asked about, found again by the id of their request.
-    style : {"optimum", "cheapest", "random", "mixed"}, default="cheapest"
+    style : {"optimum", "cheapest", "random", "mixed", "mended"}, default="cheapest"
         How it chooses; see `Style`.
     writing : Writing, optional
         How it writes; `Tags` by default.
@@ -108,8 +110,9 @@ class Teacher:
 
     Notes
     -----
-    A turn that is wrong on purpose has ``reply.fields["mistake"]``: ``"invalid"`` or ``"detour"``.
-    A student should see it and not imitate it.
+    A turn that is wrong on purpose has ``reply.fields["mistake"]``: ``"invalid"``, ``"detour"`` or
+    ``"astray"``. A student should see it and not imitate it: what is imitated is how to go on from
+    wherever one is, and not how one gets there (Laskey et al., DART, arXiv:1703.09327).
     """
 
     def __init__(
@@ -161,7 +164,7 @@ class Teacher:
         left = min(trace.left.rounds, self.max_turns - now.turns)
         draw = random.Random(f"{self.seed}|{trace.request.seed}|{len(trace.steps)}")
         spare = left - (len(problem.hops) - len(now.answers))
-        if self.style == "mixed" and spare > 0 and not now.repairs:
+        if self.style in ("mixed", "mended") and spare > 0 and not now.repairs:
             mistake = self._mistake(problem, now.ask, draw)
             if mistake is not None:
                 return mistake
@@ -176,7 +179,7 @@ class Teacher:
     ) -> str | None:
         if now.ask is None:
             return None
-        if self.style == "optimum":
+        if self.style in ("optimum", "mended"):
             if problem.request.id not in self._optima:
                 self._optima[problem.request.id] = Optimum(problem, self.weight)
             return self._optima[problem.request.id].choose(now, left)
@@ -203,6 +206,9 @@ class Teacher:
         if kind < _INVALID + _DETOUR and strangers:
             text = self.writing.search(skill, draw.choice(strangers), ask.query)
             return _Turn(text, "detour")
+        untried = [card.id for card in problem.pool if card.id not in ask.tried]
+        if self.style == "mended" and kind > 1 - _ASTRAY and untried:
+            return _Turn(self.writing.search(skill, draw.choice(untried), ask.query), "astray")
         return None
 
     def _invalid(self, pool: Pool, ask: Ask, draw: random.Random) -> str:
@@ -220,14 +226,18 @@ def _thought(pool: Pool, ask: Ask, chosen: str | None) -> str:
 
     Said aloud, that is there to be read when the next word is to be written: a student that has to
     find everything at once compares no prices, and asks the first name that goes with the skill
-    again and again. Names come last, after everything is decided by words that are always there: a
-    name that was never met before would lose against them.
+    again and again. Whom to ask comes last, after everything is decided by words that are always
+    there: a name that was never met before would lose against them. Of who did not know it the name
+    comes first: it stands beside that very word in what was replied, and all else on its card.
     """
     said = [ask.hop.skill]
     for id in ask.tried:
-        said += ["not", *known_by(pool.card(id)), id]
+        card = pool.card(id)
+        if quality(card, ask.hop.skill):  # of whom else nothing was to be expected
+            known = known_by(card)
+            said += [UNKNOWN, id, *known[-1:], *known[:-1]]  # in the order of its card
     for card in _options(pool, ask):
-        said += [*(known_by(card) or [card.id]), price_of(card)]
+        said += known_by(card) or [card.id, price_of(card)]
     if chosen is not None:
         said += [CHOICE, *known_by(pool.card(chosen)), chosen]
     return " ".join(said)
@@ -248,19 +258,23 @@ def _usd(card: ModelCard) -> float:
 def known_by(card: ModelCard) -> list[str]:
     """Return the words of a card that a name is found by; none when it has no measured skills.
 
-    Of generalists there are two, so theirs is also how often they are right in a hundred.
+    Of generalists there are two, so theirs is also how often they are right in a hundred; and of
+    one skill there may be two who differ in their price.
 
     Examples
     --------
-    >>> known_by(ModelCard(id="Birk", skills={"river": 0.9}))
-    ['river']
-    >>> known_by(ModelCard(id="Lund", skills={"all": 0.6}))
-    ['all', '60']
+    >>> from decimal import Decimal
+    >>> from polyroute.pool import Price
+    >>> price = Price(call=Decimal("0.000002"))
+    >>> known_by(ModelCard(id="Birk", skills={"river": 0.9}, price=price))
+    ['river', '2']
+    >>> known_by(ModelCard(id="Lund", skills={"all": 0.6}, price=price))
+    ['all', '60', '2']
     """
     words = [*card.skills][:1]
     if words == [ANYTHING]:
         words.append(f"{100 * card.skills[ANYTHING]:.0f}")
-    return words
+    return [*words, price_of(card)] if words else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,12 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             task=task,
             model=model,
             seed=seed,
-            teachers=("random", "mixed", "optimum", "optimum", "optimum"),
+            teachers=("mended", "mended", "mended", "mended", "optimum"),
             recall=300,
-            imitation=Imitation(traces=20_000, steps=1_200, optimizer="muon"),
+            imitation=Imitation(traces=20_000, steps=2_000, optimizer="muon"),
             reinforcement=Reinforcement(
                 algorithm="rloo",  # see `Reinforcement.algorithm` for what grpo does here
-                steps=100,
+                steps=80,
                 questions=32,
                 minibatches=4,  # one update of 256 episodes moves too little
                 learning_rate=3e-4,
