@@ -73,8 +73,14 @@ def label(world: str) -> str:
 
 
 def problems(world: str, split: Split, n: int, variant: Variant = "plain") -> list[Problem]:
-    """Return `n` problems; every candidate is asked the same thing only once."""
-    found = task(world, variant).problems(split, n, SEED)
+    """Return `n` problems; every candidate is asked the same thing only once.
+
+    Of ``train`` those in which everybody is there, as in the other splits: what is fitted or chosen
+    on them is fitted to what it is judged on.
+    """
+    found = task(world, variant).problems(split, n if split != "train" else 2 * n, SEED)
+    most = max(len(problem.pool) for problem in found)
+    found = [problem for problem in found if len(problem.pool) == most][:n]
     if task(world).name != AtlasEmbedded.name:
         return list(found)
     shared = Cached(found[0].backend)

@@ -65,6 +65,9 @@ _MARKET = Market(
 _FEW = 0.25
 """How likely in training only some of the candidates are there: one, two, up to all but one."""
 
+_FAILS = 0.1
+"""How likely in training a specialist no longer knows what its card says."""
+
 
 def vocabulary() -> list[str]:
     """Return every word of the small world, each once: tags, marks, numbers, words, names.
@@ -145,8 +148,8 @@ class AtlasSmall:
     -----
     Questions are split by a hash of their words: 80 % train, 10 % val, 10 % test. The k-th problem
     depends on the seed and k alone, so a longer draw begins with a shorter one. There are five
-    candidates; in a quarter of the questions of ``train`` fewer, down to one, so that a router also
-    learns what to do when hardly anybody is there.
+    candidates; in a quarter of the questions of ``train`` fewer, down to one, and in a tenth one of
+    them fails, so that a router also learns what to do when hardly anybody is there or knows.
     """
 
     name: ClassVar[str] = "atlas-small"
@@ -193,7 +196,10 @@ class AtlasSmall:
             budget=Budget(rounds=max(4, 2 * len(chain)), usd_per_quality=worth / 1_000_000),
             seed=draw.getrandbits(31),
         )
-        silent = failing(pool, chain[0]) if self.variant == "failing_specialist" else frozenset()
+        fails = self.variant == "failing_specialist"
+        if split == "train":
+            fails = fails or draw.random() < _FAILS
+        silent = failing(pool, chain[0]) if fails else frozenset()
         answers = _walk(table, chain, subject)
         queries = [f"{relation} of {{}}" for relation in chain]
         queries[0] = f"{chain[0]} of {subject}"

@@ -28,7 +28,7 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
             seed=seed,
             teachers=("mended", "mended", "mended", "mended", "optimum"),
             recall=300,
-            imitation=Imitation(traces=20_000, steps=2_000, optimizer="muon"),
+            imitation=Imitation(traces=20_000, steps=2_400, optimizer="muon"),
             reinforcement=Reinforcement(
                 algorithm="rloo",  # see `Reinforcement.algorithm` for what grpo does here
                 steps=80,
@@ -44,7 +44,7 @@ def plan_for(task: str, model: str, *, seed: int = 0) -> RunPlan:
         task=task,
         model=model,
         seed=seed,
-        teachers=("mixed", "cheapest", "mixed", "random"),
+        teachers=("mended", "optimum"),
         imitation=Imitation(
             traces=640,
             steps=40,
