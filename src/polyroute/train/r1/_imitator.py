@@ -4,12 +4,13 @@ Importing this takes seconds; `polyroute.train.r1.sft` does it when a run begins
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import transformers
 import trl
 
-from polyroute.train.r1._scoring import cast_once, scored_alone
+from polyroute.train.r1._scoring import cast_once, scored_alone, shared_start
 
 __all__ = ["Imitator", "Said"]
 
@@ -23,7 +24,9 @@ class Imitator(trl.SFTTrainer):  # type: ignore[misc]
 
     def compute_loss(self, model: Any, inputs: Any, **more: Any) -> Any:  # noqa: ANN401
         """Return TRL's loss."""
-        with scored_alone(), cast_once(model, self.args.bf16):
+        alone = self.accelerator.num_processes == 1 and self.accelerator.device.type == "cpu"
+        start = shared_start(self.accelerator.unwrap_model(model)) if alone else nullcontext()
+        with scored_alone(), cast_once(model, self.args.bf16), start:
             return super().compute_loss(model, inputs, **more)
 
 

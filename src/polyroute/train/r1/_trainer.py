@@ -6,6 +6,7 @@ Importing this takes seconds; `polyroute.train.r1.rl` does it when a run begins.
 import copy
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 import transformers
 import trl
 
-from polyroute.train.r1._scoring import cast_once, scored_alone
+from polyroute.train.r1._scoring import cast_once, scored_alone, shared_start
 from polyroute.train.r1.ppo import CriticLearner, Experience, token_logprobs
 from polyroute.train.r1.recipe import Reinforcement
 from polyroute.train.r1.rl import Batch, Curve, Point
@@ -173,7 +174,9 @@ class Trainer(trl.GRPOTrainer):  # type: ignore[misc]
         """
         wanted = packed.ids_B_L.masked_fill(~packed.learnt_B_L, -100)
         # nobody looks forward, so padding on the right needs no mask
-        with self.accelerator.autocast(), scored_alone(), cast_once(model, self.args.bf16):
+        on_cpu = self.accelerator.device.type == "cpu"
+        start = shared_start(self.accelerator.unwrap_model(model)) if on_cpu else nullcontext()
+        with self.accelerator.autocast(), scored_alone(), cast_once(model, self.args.bf16), start:
             out = model(input_ids=packed.ids_B_L, labels=wanted, fused_lm_head=True)
         entropy = None if out.entropy is None else out.entropy[:, -packed.kept :]
         return out.log_probs[:, -packed.kept :], entropy
