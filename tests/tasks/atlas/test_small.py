@@ -322,6 +322,30 @@ def test_the_optimum_is_the_best_of_all_policies(seed):
         assert Optimum(small).value == pytest.approx(best)
 
 
+def test_the_optimum_expects_what_its_best_step_does_and_no_step_more():
+    steps = 0
+    for problem in dealt().problems("test", 60, 1):
+        optimum = Optimum(problem)
+        trace = play(problem, Teacher([problem], style="mended"))
+        for k in range(len(trace.steps)):
+            now = progress(problem, Trace(trace.request, trace.pool, trace.steps[:k]))
+            if now.ask is None:
+                continue
+            tried, skill = now.ask.tried, now.ask.hop.skill
+            able = [c.id for c in problem.pool if quality(c, skill) and c.id not in tried]
+            found = {id: optimum.after(id, now, 3) for id in able}
+            cost = now.usd / problem.request.budget.usd_per_quality
+            best = optimum.choose(now, 3)
+            assert optimum.at(now, 3) == pytest.approx(max([-min(1, cost), *found.values()]))
+            assert best is None or found[best] == pytest.approx(optimum.at(now, 3))
+            stranger = next((c.id for c in problem.pool if not quality(c, skill)), None)
+            if stranger is not None:
+                with pytest.raises(ConfigError, match="cannot be asked now"):
+                    optimum.after(stranger, now, 3)
+            steps += 1
+    assert steps > 100
+
+
 @pytest.mark.slow
 def test_what_the_optimum_expects_is_what_it_gets_on_average():
     problems = dealt().problems("train", 300, 5)

@@ -7,6 +7,7 @@ and may give up at any point; of all these it has the highest expected reward, b
 
 from dataclasses import dataclass
 
+from polyroute.errors import ConfigError
 from polyroute.pool import ModelCard
 from polyroute.tasks.atlas.progress import Progress
 from polyroute.tasks.atlas.specialists import ADMITS, quality
@@ -65,11 +66,45 @@ class Optimum:
 
     def choose(self, now: Progress, rounds: int) -> str | None:
         """Return whom to ask next, with `rounds` left; `None` to give up, or after the last hop."""
+        return self._best(self._state(now, rounds))[1]
+
+    def at(self, now: Progress, rounds: int) -> float:
+        """Return the reward to expect of an episode that has come to `now`, with `rounds` left."""
+        return self._best(self._state(now, rounds))[0]
+
+    def after(self, id: str, now: Progress, rounds: int) -> float:
+        """Return the reward to expect when `id` is asked next, and the best is done from there on.
+
+        Parameters
+        ----------
+        id : str
+            A candidate that knows what is to be asked, and has not been asked it yet.
+        now : Progress
+            With something left to ask.
+        rounds : int
+            Rounds left, this one included.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot know, has been asked, or nothing is left to ask.
+        """
+        state = self._state(now, rounds)
+        option = None if now.ask is None or id in state[1] else self._options[state[0]].get(id)
+        if option is None or not option.replies:
+            raise ConfigError(f"{id!r} cannot be asked now: it does not know, or was asked before")
+        return self._asking(id, state)
+
+    def sure(self, now: Progress) -> float:
+        """Return how likely all that was said so far is right."""
         right = 1.0
         for options, said_by in zip(self._options, now.said_by, strict=False):
             right *= options[said_by].right
+        return right
+
+    def _state(self, now: Progress, rounds: int) -> _State:
         tried = frozenset(() if now.ask is None else now.ask.tried)
-        return self._best((len(now.answers), tried, now.usd, right, rounds))[1]
+        return len(now.answers), tried, now.usd, self.sure(now), rounds
 
     def _best(self, state: _State) -> tuple[float, str | None]:
         if state not in self._values:
@@ -79,25 +114,31 @@ class Optimum:
     def _search(self, state: _State) -> tuple[float, str | None]:
         hop, tried, spent, right, rounds = state
         if hop == len(self.problem.hops):
-            return right - self._cost(spent), None
-        best: tuple[float, str | None] = (-self._cost(spent), None)
+            return right - self.cost(spent), None
+        best: tuple[float, str | None] = (-self.cost(spent), None)
         if rounds == 0:
             return best
         for id, option in self._options[hop].items():
             if id in tried or not option.replies:
                 continue
-            paid = round(spent + option.usd, 12)  # so that ways of one price are one state
-            sure = round(right * option.right, 12)
-            known = (hop + 1, frozenset[str](), paid, sure, rounds - 1)
-            value = option.replies * self._best(known)[0]
-            if option.replies < 1:
-                unknown = (hop, tried | {id}, paid, right, rounds - 1)
-                value += (1 - option.replies) * self._best(unknown)[0]
+            value = self._asking(id, state)
             if value > best[0] + 1e-12:
                 best = (value, id)
         return best
 
-    def _cost(self, usd: float) -> float:
+    def _asking(self, id: str, state: _State) -> float:
+        hop, tried, spent, right, rounds = state
+        option = self._options[hop][id]
+        paid = round(spent + option.usd, 12)  # so that ways of one price are one state
+        sure = round(right * option.right, 12)
+        value = option.replies * self._best((hop + 1, frozenset(), paid, sure, rounds - 1))[0]
+        if option.replies < 1:
+            unknown = (hop, tried | {id}, paid, right, rounds - 1)
+            value += (1 - option.replies) * self._best(unknown)[0]
+        return value
+
+    def cost(self, usd: float) -> float:
+        """Return what a bill of `usd` US dollars takes from the reward, from 0 to the weight."""
         worth = self.problem.request.budget.usd_per_quality
         if worth is None or usd == 0:
             return 0.0
