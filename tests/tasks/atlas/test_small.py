@@ -433,11 +433,11 @@ def test_a_teacher_says_who_did_not_know_what_the_others_cost_and_then_whom_it_a
                     can = f"all {round(100 * knew['all'])}" if "all" in knew else skill
                     words += f" unknown {id} {usd[id]} {can}"
                 for card in sorted(knowing, key=lambda card: card.price.call)[:1]:
-                    words += f" {skill} {usd[card.id]}"
+                    words += f" {usd[card.id]} {skill}"
                 for percent in sorted(able, key=int, reverse=True):
-                    words += f" all {percent} {usd[able[percent].id]}"
-                ways = {f" . {skill} {usd[c.id]} {c.id}" for c in knowing}
-                ways |= {f" . all {percent} {usd[c.id]} {c.id}" for percent, c in able.items()}
+                    words += f" {usd[able[percent].id]} all {percent}"
+                ways = {f" . {usd[c.id]} {skill} {c.id}" for c in knowing}
+                ways |= {f" . {usd[c.id]} all {percent} {c.id}" for percent, c in able.items()}
                 assert thought in {words + way for way in ways}
                 assert thought.endswith(f" {asked}")
                 told += bool(failed)
@@ -454,7 +454,7 @@ def test_a_teacher_that_gives_up_says_what_it_would_have_cost():
     assert gave_up
     for trace in gave_up:
         assert re.fullmatch(
-            r"<think>\w+( \w+ \d)?( all \d+ \d){0,2}</think>"
+            r"<think>\w+( \d \w+)?( \d all \d+){0,2}</think>"
             r"<answer>unknown</answer>",
             trace.replies[0].text,
         )

@@ -234,8 +234,7 @@ def _thought(pool: Pool, ask: Ask, chosen: str | None) -> str:
     for id in ask.tried:
         card = pool.card(id)
         if quality(card, ask.hop.skill):  # of whom else nothing was to be expected
-            known = known_by(card)
-            said += [UNKNOWN, id, *known[-1:], *known[:-1]]  # in the order of its card
+            said += [UNKNOWN, id, *known_by(card)]
     for card in _options(pool, ask):
         said += known_by(card) or [card.id, price_of(card)]
     if chosen is not None:
@@ -258,8 +257,9 @@ def _usd(card: ModelCard) -> float:
 def known_by(card: ModelCard) -> list[str]:
     """Return the words of a card that a name is found by; none when it has no measured skills.
 
-    Of generalists there are two, so theirs is also how often they are right in a hundred; and of
-    one skill there may be two who differ in their price.
+    They come in the order of the card, of which a name is the word before. Of one skill there may
+    be two who differ in their price; of generalists there are two, so theirs is also how often they
+    are right in a hundred.
 
     Examples
     --------
@@ -267,14 +267,14 @@ def known_by(card: ModelCard) -> list[str]:
     >>> from polyroute.pool import Price
     >>> price = Price(call=Decimal("0.000002"))
     >>> known_by(ModelCard(id="Birk", skills={"river": 0.9}, price=price))
-    ['river', '2']
+    ['2', 'river']
     >>> known_by(ModelCard(id="Lund", skills={"all": 0.6}, price=price))
-    ['all', '60', '2']
+    ['2', 'all', '60']
     """
     words = [*card.skills][:1]
     if words == [ANYTHING]:
         words.append(f"{100 * card.skills[ANYTHING]:.0f}")
-    return [*words, price_of(card)] if words else []
+    return [price_of(card), *words] if words else []
 
 
 @dataclass(frozen=True, slots=True)
