@@ -9,7 +9,7 @@ from polyroute.backends.scripted import Scripted
 from polyroute.errors import ConfigError
 from polyroute.policies.router_r1 import RouterR1
 from polyroute.rewards.router_r1 import RouterR1Reward
-from polyroute.tasks.atlas.embedded import AtlasEmbedded, Embedded
+from polyroute.tasks.atlas.embedded import OPENINGS, AtlasEmbedded, Embedded
 from polyroute.tasks.atlas.optimum import Optimum
 from polyroute.tasks.atlas.progress import progress
 from polyroute.tasks.atlas.real import Atlas
@@ -44,7 +44,7 @@ TASKS = (
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-@pytest.mark.parametrize("style", ["optimum", "cheapest", "random", "mixed"])
+@pytest.mark.parametrize("style", ["optimum", "cheapest", "random", "mixed", "mended"])
 def test_what_a_teacher_writes_router_r1_carries_out(task, style):
     problems = task.problems("train", 8, 0)
     traces = play_all(problems, Teacher(problems, style=style, max_turns=TURNS))
@@ -126,3 +126,31 @@ def test_a_number_of_hops_it_does_not_have_is_an_error():
         AtlasEmbedded(hops=(0,))
     with pytest.raises(ConfigError, match="worth"):
         AtlasEmbedded(worth=())
+
+
+def test_hops_are_often_of_one_skill_only_where_they_may_be():
+    def shares(**how):
+        problems = AtlasEmbedded(hops=(2,), model="silent", **how).problems("train", 150, 0)
+        return sum(len({hop.skill for hop in p.hops}) == 1 for p in problems) / len(problems)
+
+    # one tool has several skills, so a few are of one tool in any case
+    assert shares() < 0.12
+    assert shares(alike=1.0) > 0.25
+    with pytest.raises(ConfigError, match="share"):
+        AtlasEmbedded(alike=1.5)
+
+
+def test_what_is_tested_is_put_in_ways_that_training_never_hears():
+    heard = {}
+    for split, openings in OPENINGS.items():
+        asked = AtlasEmbedded(model="silent", openings="many").problems(split, 60, 0)
+        starts = [opening.partition("{}")[0].lower() for opening in openings]
+        for problem in asked:
+            prompt = problem.request.prompt
+            assert any(prompt.lower().startswith(start) for start in starts)
+            assert prompt[0].isupper() or not prompt[0].isalpha()
+            assert problem.hops[0].query.split(" of ")[-1] in prompt
+        heard[split] = set(openings)
+    assert not heard["train"] & (heard["val"] | heard["test"])
+    plain = AtlasEmbedded(model="silent").problems("test", 20, 0)
+    assert all(problem.request.prompt.startswith("What is the ") for problem in plain)

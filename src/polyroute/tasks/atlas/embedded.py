@@ -7,7 +7,7 @@ router trained here is trained on what it will serve.
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import ClassVar, Literal
 
@@ -25,7 +25,17 @@ from polyroute.tasks.problem import Hop, Problem, Split
 from polyroute.trace import Reply, Trace
 from polyroute.types import Budget, Message, Request, Usage
 
-__all__ = ["AtlasEmbedded", "Embedded"]
+__all__ = ["OPENINGS", "AtlasEmbedded", "Embedded"]
+
+OPENINGS: Mapping[Split, Sequence[str]] = {
+    "train": (
+        *("What is {}?", "What's {}?", "Tell me {}.", "Do you know {}?", "I need {}.", "{}?"),
+        *("Could you look up {}?", "Please give me {}.", "I wonder what {} is.", "Find {}."),
+    ),
+    "val": ("Can you say what {} is?", "Let me know {}.", "My question: what is {}?"),
+    "test": ("Which is {}?", "I would like to know {}.", "Please find out {} for me."),
+}
+"""How a question may be put, where that is free: what is tested is never said in training."""
 
 
 class Embedded:
@@ -79,11 +89,17 @@ class AtlasEmbedded:
     worth : tuple of int, default=(5, 10, 20, 50)
         What a right answer may be worth (`Budget.usd_per_quality`), in millionths of a US dollar,
         equally likely. A tool costs 1 or 2 of them.
+    alike : float, default=0.0
+        How likely all hops of a question may need one skill ("the population of the capital of
+        Peru"), 0 to 1; else half of them at most do.
+    openings : {"one", "many"}, default="one"
+        Whether every question is put as "What is the ...?", or in one of the ways of `OPENINGS`.
 
     Raises
     ------
     ConfigError
-        If `hops` or `worth` has nothing to choose from, or a number of hops is not 1 to 4.
+        If `hops` or `worth` has nothing to choose from, a number of hops is not 1 to 4, or `alike`
+        is not from 0 to 1.
 
     Notes
     -----
@@ -97,8 +113,12 @@ class AtlasEmbedded:
     hops: tuple[int, ...] = (1, 2, 3)
     model: Literal["local", "silent"] = "local"
     worth: tuple[int, ...] = (5, 10, 20, 50)
+    alike: float = 0.0
+    openings: Literal["one", "many"] = "one"
 
     def __post_init__(self) -> None:
+        if not 0 <= self.alike <= 1:
+            raise ConfigError(f"alike is a share, from 0 to 1; got {self.alike!r}")
         if not self.hops or not set(self.hops) <= {1, 2, 3, 4}:
             raise ConfigError(f"hops must be some of 1, 2, 3 and 4, got {self.hops!r}")
         if not self.worth:
@@ -117,7 +137,10 @@ class AtlasEmbedded:
 
     def _problem(self, split: Split, seed: int, k: int, backend: Backend) -> Problem:
         draw = random.Random(f"{self.name}|{split}|{seed}|{k}")
-        asked = question(draw, draw.choice(self.hops), split, tools=True)
+        alike = self.alike > 0 and draw.random() < self.alike
+        asked = question(draw, draw.choice(self.hops), split, tools=True, alike=alike)
+        if self.openings == "many":
+            asked = replace(asked, opening=draw.choice(OPENINGS[split]))
         worth = draw.choice(self.worth) / 1_000_000
         request = Request(
             id=f"{self.name}/{split}/{seed}/{k}",

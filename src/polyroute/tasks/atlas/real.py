@@ -89,6 +89,8 @@ class Question:
     answers: tuple[str, ...]
     """Of every hop."""
     split: Split
+    opening: str = "What is {}?"
+    """How it is put; ``{}`` is what is asked for."""
 
     @property
     def text(self) -> str:
@@ -96,7 +98,8 @@ class Question:
         words = self.subject
         for link in self.links:
             words = "the " + link.phrase.format(words)
-        return f"What is {words}?"
+        said = self.opening.format(words)
+        return said[0].upper() + said[1:]
 
     @property
     def hops(self) -> tuple[Hop, ...]:
@@ -213,7 +216,13 @@ def _problem(request: Request, pool: Pool, asked: Question, *, failed: bool) -> 
 
 
 def question(
-    draw: random.Random, hops: int, split: Split, *, held: bool = False, tools: bool = False
+    draw: random.Random,
+    hops: int,
+    split: Split,
+    *,
+    held: bool = False,
+    tools: bool = False,
+    alike: bool = False,
 ) -> Question:
     """Draw a question of `split`.
 
@@ -228,9 +237,11 @@ def question(
         Whether the relation that is never trained is one of them; it never is without.
     tools : bool, default=False
         Only relations that a tool of the embedded pool answers.
+    alike : bool, default=False
+        Whether all hops may need one skill; else half of them at most do.
     """
     while True:
-        links = _chain(draw, hops, tools=tools)
+        links = _chain(draw, hops, tools=tools, alike=alike)
         if held != any(link.relation.name == HELD_RELATION for link in links):
             continue
         kind = draw.choice([kind for kind in links[0].relation.of if subjects(kind)])
@@ -254,18 +265,19 @@ _BACK = {
 """What undoes each other."""
 
 
-def _chain(draw: random.Random, hops: int, *, tools: bool) -> tuple[Link, ...]:
+def _chain(draw: random.Random, hops: int, *, tools: bool, alike: bool) -> tuple[Link, ...]:
     """Draw relations that fit together: none twice, none undoing another's, half of one skill.
 
-    Of two hops, that is, each needs a skill of its own. Skills are equally likely, not relations:
-    there are many that take a number.
+    Of two hops, that is, each needs a skill of its own, unless all may be `alike`. Skills are
+    equally likely, not relations: there are many that take a number.
     """
+    most = hops if alike else (hops + 1) // 2
     offered = [relation for relation in RELATIONS if relation.tool or not tools]
     while True:
         chain: list[Relation] = []
         for _ in range(hops):
             known = [r.skill for r in chain]
-            fitting = [r for r in offered if known.count(r.skill) < (hops + 1) // 2]
+            fitting = [r for r in offered if known.count(r.skill) < most]
             fitting = [r for r in fitting if not chain or _follows(r, chain)]
             if not fitting:
                 break
