@@ -173,11 +173,12 @@ NAMES = {"sft": "after imitation", "rl": "after reinforcement"}
 
 def shares(found: dict[str, dict[int, list[Given]]]) -> str:
     """Return what is to be expected of each stage, and which share of the optimum that is."""
-    rows = []
+    rows, means = [], []
     for stage, seeds in found.items():
         values = np.array([each.value for each in next(iter(seeds.values()))])
         expected = np.array([[each.expected for each in one] for one in seeds.values()])
         mean = expected.mean(axis=0)
+        means.append(mean)
         regret = mean_interval(values - mean)
         share = [1 - end / values.mean() for end in (regret.estimate, regret.high, regret.low)]
         rows.append(
@@ -189,6 +190,8 @@ def shares(found: dict[str, dict[int, list[Given]]]) -> str:
                 " ".join(f"{one.mean() / values.mean():.1%}" for one in expected),
             ]
         )
+    gain = mean_interval(means[-1] - means[0])
+    rows.append(["the gain", shown(gain, signed=True), "", "", ""])
     head = ("stage", "reward to expect", "given away", "of the optimum", "seed by seed")
     return markdown(head, rows)
 
