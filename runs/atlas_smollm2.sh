@@ -3,6 +3,7 @@
 # runs/atlas_smollm2.sh [FOLDER]. The same command continues a run that was stopped. The specialists
 # answer as they will when served; the small model says "unknown" at its price, so that training
 # takes no days. Memory is kept between steps: to be given it anew takes as long as to compute in it.
+# What ships today came of an earlier plan (runs/atlas_smollm2.log, docs/benchmarks/router_r1.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder="${1:-build/atlas_smollm2}"
