@@ -2,6 +2,7 @@ import asyncio
 import hashlib
 import json
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -314,3 +315,13 @@ def told_state():
 
 def test_a_policy_without_estimators_has_none():
     assert artifact.estimators_of(Fixed("m")) == {}
+
+
+@pytest.mark.parametrize("said", ['"uersion": 2', '"version": "2"', '"version": null'])
+def test_a_manifest_whose_version_cannot_be_read_was_changed(copy, said):
+    manifest = copy / "manifest.json"
+    content, found = re.subn(r'"version": \d+', said, manifest.read_text("utf-8"), count=1)
+    assert found
+    manifest.write_text(content, "utf-8")
+    with pytest.raises(ArtifactError, match=r"'manifest\.json' was changed"):
+        load(copy)

@@ -166,10 +166,14 @@ def body_of(path: Path) -> dict[str, Any]:
         body = json.loads(raw)
         if not isinstance(body, dict) or body.get("format") != FORMAT:
             raise ArtifactError(f"{path}: {MANIFEST!r} is not that of a {FORMAT}")
-        if body.get("version") not in _READ:
+        version = body.get("version")
+        if not isinstance(version, int):
+            raise changed
+        if version not in _READ:
             raise ArtifactError(
-                f"{path} has version {body.get('version')!r}, and this is polyroute {__version__}, "
-                f"which reads versions {_READ[0]} to {_READ[-1]}; use the polyroute that wrote it"
+                f"{path}: {MANIFEST!r} has version {version}, and this is polyroute "
+                f"{__version__}, which reads versions {_READ[0]} to {_READ[-1]}; use the polyroute "
+                "that wrote it"
             )
         rest = {key: value for key, value in body.items() if key != "digest"}
         digest = hashlib.sha256(json_bytes(rest, of=MANIFEST)).hexdigest()
