@@ -54,10 +54,11 @@ def shared_start(model: Any) -> Iterator[None]:  # noqa: ANN401
     Parameters
     ----------
     model : PreTrainedModel or PeftModel
-        A causal language model of transformers that keeps a cache of keys and values.
+        A causal language model of transformers that keeps a cache of keys and values, without
+        dropout.
     """
     backbone = (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
-    whole = backbone.forward
+    whole, patched = backbone.forward, "forward" in vars(backbone)
 
     def forward(input_ids: Any = None, attention_mask: Any = None, **more: Any) -> Any:  # noqa: ANN401
         start = _in_common(input_ids, attention_mask)
@@ -81,7 +82,10 @@ def shared_start(model: Any) -> Iterator[None]:  # noqa: ANN401
     try:
         yield
     finally:
-        del backbone.forward
+        if patched:
+            backbone.forward = whole
+        else:
+            del backbone.forward
 
 
 def _in_common(ids_B_L: Any, mask_B_L: Any) -> int:  # noqa: ANN401
