@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import structs
 from played import markdown, shown, write_section
 from trained import Router, routers
-from worlds import label, problems, world_of
+from worlds import label, problems, usd_of, world_of
 
 from polyroute.decision import Call, Route
 from polyroute.evaluate.bootstrap import mean_interval
@@ -107,7 +107,7 @@ def _asks(
         return "asks where nobody is worth it", worth
     if worth > optimum.at(now, left) - 1e-9:
         return "does the best", worth
-    usd, least = (float(_price(problem, id)) for id in (model, best))
+    usd, least = (usd_of(problem.pool.card(id)) for id in (model, best))
     surer = quality(problem.pool.card(model), skill) - quality(problem.pool.card(best), skill)
     if surer > 0 or (surer == 0 and usd < least):
         return "asks somebody surer than pays", worth
@@ -126,11 +126,6 @@ def _ends(optimum: Optimum, now: Progress, left: int, turn: Turn) -> tuple[str, 
         return "answers what nobody replied", -paid
     rightly = optimum.choose(now, left) is None
     return ("gives up, rightly" if rightly else "gives up where somebody is worth it"), -paid
-
-
-def _price(problem: Problem, id: str) -> float:
-    price = problem.pool.card(id).price
-    return 0.0 if price is None else float(price.call)
 
 
 def play(router: Router, asked: Sequence[Problem]) -> list[Given]:
