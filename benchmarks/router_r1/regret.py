@@ -13,26 +13,32 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from msgspec import structs
-from played import markdown, shown, write_section
-from trained import Router, routers
+from played import cell, difference, markdown, shown, write_section
+from trained import routers, scripted
 from worlds import label, problems, usd_of, world_of
 
 from polyroute.decision import Call, Route
 from polyroute.evaluate.bootstrap import mean_interval
-from polyroute.policies.router_r1 import Turn
+from polyroute.policies.router_r1 import RouterR1, Turn
+from polyroute.protocols import Backend
 from polyroute.rewards.router_r1 import RouterR1Reward
 from polyroute.tasks.atlas.optimum import Optimum
 from polyroute.tasks.atlas.progress import Progress, progress
 from polyroute.tasks.atlas.specialists import quality
+from polyroute.tasks.atlas.teacher import Style, Teacher
 from polyroute.tasks.problem import Problem
 from polyroute.trace import Trace
 from polyroute.train.r1.rollout import Game, Rollout, malformed
 
 MALFORMED = -1.0
 """What such an episode is worth, whatever it found out."""
+
+TAUGHT = 1500
+"""Questions on which what is to be expected is held against what was earned."""
 
 
 @dataclass
@@ -41,6 +47,8 @@ class Given:
 
     value: float
     """What the optimum expects at the start."""
+    earned: float
+    """The reward as it came."""
     lost: Counter[str] = field(default_factory=Counter)
     times: Counter[str] = field(default_factory=Counter)
 
@@ -59,7 +67,7 @@ def given(rollout: Rollout, game: Game) -> Given:
     """Return what a finished episode gave away."""
     problem, trace = rollout.problem, rollout.trace
     optimum = Optimum(problem)
-    found = Given(optimum.value)
+    found = Given(optimum.value, rollout.terms.total)
     turns = iter(game.policy.turns(trace))
     for k, step in enumerate(trace.steps):
         if not (isinstance(step.decision, Route) and step.decision.own):
@@ -128,11 +136,9 @@ def _ends(optimum: Optimum, now: Progress, left: int, turn: Turn) -> tuple[str, 
     return ("gives up, rightly" if rightly else "gives up where somebody is worth it"), -paid
 
 
-def play(router: Router, asked: Sequence[Problem]) -> list[Given]:
+def play(policy: RouterR1, backend: Backend, asked: Sequence[Problem]) -> list[Given]:
     """Return what a router gives away, question by question."""
-    reward = RouterR1Reward(malformed=malformed(router.policy))
-    game = Game(policy=router.policy, reward=reward)
-    backend = router.load(asked)
+    game = Game(policy=policy, reward=RouterR1Reward(malformed=malformed(policy)))
     rollouts = asyncio.run(game.play(asked, backend))
     asyncio.run(backend.close())
     return [given(rollout, game) for rollout in rollouts]
@@ -148,7 +154,7 @@ def main() -> None:
     world = world_of(args.runs, None)
     asked = problems(world, "test", args.questions)
     found = {
-        stage: {r.seed: play(r, asked) for r in routers(args.runs, [stage])}
+        stage: {r.seed: play(r.policy, r.load(asked), asked) for r in routers(args.runs, [stage])}
         for stage in ("sft", "rl")
     }
     text = "\n\n".join(
@@ -158,6 +164,8 @@ def main() -> None:
             f"{np.mean([each.value for each in next(iter(found['rl'].values()))]):.3f}.",
             shares(found),
             kinds(found),
+            f"The measure itself, on {TAUGHT} questions played by scripted teachers:",
+            measured(problems(world, "test", TAUGHT)),
         ]
     )
     write_section(args.page, f"regret {label(world)}", "benchmarks/router_r1/regret.py", text)
@@ -209,6 +217,18 @@ def kinds(found: dict[str, dict[int, list[Given]]]) -> str:
     for name in NAMES.values():
         head += [f"times a question, {name}", "gives away"]
     return markdown(head, rows)
+
+
+def measured(asked: Sequence[Problem]) -> str:
+    """Return what is to be expected of teachers beside what they earn: the same on average."""
+    rows = []
+    for style in get_args(Style):
+        policy = scripted(max_turns=6)
+        found = play(policy, Teacher(asked, style=style, max_turns=policy.max_turns), asked)
+        expected, earned = [e.expected for e in found], [e.earned for e in found]
+        gap = difference(earned, expected)
+        rows.append([style, cell(expected), cell(earned), shown(gap, 3, signed=True)])
+    return markdown(("teacher", "reward to expect", "reward earned", "difference"), rows)
 
 
 if __name__ == "__main__":
