@@ -38,14 +38,6 @@ def test_it_comes_to_the_weights_that_the_trainer_of_trl_comes_to(lora, monkeypa
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
-def test_no_token_but_those_imitated_goes_through_the_head(monkeypatch, tmp_path):
-    function = pytest.importorskip("trl.trainer.utils")._ChunkedLogProbFunction
-    original, scored = function.apply, []
-
-    def counted(hidden, *more):
-        scored.append(len(hidden))
-        return original(hidden, *more)
-
-    monkeypatch.setattr(function, "apply", counted)
+def test_no_token_but_those_imitated_goes_through_the_head(scored, tmp_path):
     _weights(tmp_path)
     assert scored == [_LEARNT] * 4

@@ -336,15 +336,7 @@ def test_a_batch_in_which_nobody_differs_changes_no_weight(tmp_path):
         assert torch.equal(before, after)
 
 
-def test_no_token_but_those_that_are_learnt_goes_through_the_head(monkeypatch, tmp_path):
-    function = pytest.importorskip("trl.trainer.utils")._ChunkedLogProbFunction
-    original, scored = function.apply, []
-
-    def counted(hidden, *more):
-        scored.append(len(hidden))
-        return original(hidden, *more)
-
-    monkeypatch.setattr(function, "apply", counted)
+def test_no_token_but_those_that_are_learnt_goes_through_the_head(scored, monkeypatch, tmp_path):
     recipe = Reinforcement(steps=1, questions=2, group=4)
     _, batch, _ = _seen(monkeypatch, tmp_path, recipe)
     assert sum(scored) == sum(sum(each.own) for each in batch.episodes)
